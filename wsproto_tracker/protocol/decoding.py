@@ -1,0 +1,141 @@
+"""From a message's text to a frame, or to the ``FrameError`` that says what is wrong with it.
+
+The quick way reads an ``ingest`` frame with ``msgspec`` and leaves its events as text. Whatever it does not take goes
+the thorough way, which knows all frames, bears lone surrogates (FRAME-8) and names every fault.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from cattrs import ClassValidationError
+
+from wsproto_tracker.errors import ErrorCode, FrameError
+from wsproto_tracker.protocol import json_text
+from wsproto_tracker.protocol.events import Batch, Event, Rejection, read_event
+from wsproto_tracker.protocol.frames import INCOMING, Auth, EventsQuery, Ingest, IngestBody, Ping, Subscribe
+from wsproto_tracker.protocol.query import Query, query_converter
+from wsproto_tracker.structuring import faults
+
+__all__ = ["Frame", "read_body", "read_frame", "read_parameters"]
+
+_TYPE_NAMES = ", ".join(sorted([*INCOMING, "ingest"]))
+Frame = Auth | Batch | EventsQuery | Ping | Subscribe
+
+_IngestDecoder = msgspec.json.Decoder[Ingest] | msgspec.json.Decoder[IngestBody]
+
+_INGEST = msgspec.json.Decoder(Ingest)
+_INGEST_BODY = msgspec.json.Decoder(IngestBody)
+_CONVERTER = query_converter()
+_TOO_DEEP = f"nested deeper than {json_text.MAX_DEPTH} levels"
+
+
+def read_frame(text: str, new_id: Callable[[], str]) -> Frame:
+    """Read the frame that a text message holds; an ``ingest`` becomes the ``Batch`` of its events.
+
+    :param new_id: gives the ids of events that come without (ID-1).
+    :raises FrameError: where it is none (FRAME-3); no other error, whatever the text.
+    """
+    events = _read_quickly(text, _INGEST)
+    return _read_thoroughly(text, new_id) if events is None else _batch(events, new_id)
+
+
+def read_body(body: bytes, new_id: Callable[[], str]) -> Batch:
+    """Read the body of an HTTP ingest (HTTP-1, HTTP-5).
+
+    :raises FrameError: where it is none; no other error, whatever the body.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise FrameError(ErrorCode.BAD_JSON, f"not UTF-8: {error.reason} at byte {error.start}") from None
+    events = _read_quickly(text, _INGEST_BODY)
+    return _batch(_split_events(text, _load(text), None) if events is None else events, new_id)
+
+
+def read_parameters(parameters: dict[str, str]) -> Query:
+    """Read the parameters of an HTTP read as a query (X-READ-1).
+
+    :raises FrameError: ``bad_query``, naming every parameter that cannot be read (HTTP-11).
+    """
+    values: dict[str, Any] = dict(parameters)
+    for name in ("limit", "page"):
+        try:
+            values[name] = json_text.loads(parameters[name])
+        except (KeyError, ValueError, RecursionError):
+            continue  # left out, or no number: the converter says so
+    try:
+        return _CONVERTER.structure(values, Query)
+    except ClassValidationError as error:
+        hint = "; a + in a URL has to be written as %2B" if any(" " in value for value in parameters.values()) else ""
+        raise FrameError(ErrorCode.BAD_QUERY, "; ".join(faults(error)) + hint) from None
+
+
+def _read_quickly(text: str, decoder: _IngestDecoder) -> list[bytes] | None:
+    """The events of an ingest, cut out of its text; ``None`` where only the thorough way can tell."""
+    try:
+        events = [bytes(raw) for raw in decoder.decode(text).events]
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    beside = json_text.openers(text) - sum(map(json_text.openers, events))
+    return events if beside <= json_text.MAX_DEPTH else None
+
+
+def _load(text: str) -> dict[str, Any]:
+    try:
+        data = json_text.loads(text)
+    except RecursionError:
+        raise FrameError(ErrorCode.BAD_JSON, _TOO_DEEP) from None
+    except ValueError as error:
+        raise FrameError(ErrorCode.BAD_JSON, f"not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise FrameError(ErrorCode.BAD_FRAME, "expected a JSON object")
+    return data
+
+
+def _read_thoroughly(text: str, new_id: Callable[[], str]) -> Frame:
+    data = _load(text)
+    name, req_id = data.get("type"), data.get("reqId")
+    if not isinstance(req_id, str):
+        req_id = None
+    if not isinstance(name, str):
+        fault = "expected a string" if "type" in data else "missing"
+        raise FrameError(ErrorCode.BAD_FRAME, f"type: {fault}; the types are {_TYPE_NAMES}", req_id)
+    if name == "ingest":
+        return _batch(_split_events(text, data, req_id), new_id)
+    if name not in INCOMING:
+        raise FrameError(
+            ErrorCode.UNKNOWN_TYPE, f"no frame from clients has this type; the types are {_TYPE_NAMES}", req_id
+        )
+    _check_depth(text, req_id)
+    try:
+        return _CONVERTER.structure(data, INCOMING[name])
+    except ClassValidationError as error:
+        found = faults(error)
+    code = ErrorCode.BAD_QUERY if all(fault.startswith("query.") for fault in found) else ErrorCode.BAD_FRAME
+    raise FrameError(code, "; ".join(found), req_id)
+
+
+def _split_events(text: str, data: dict[str, Any], req_id: str | None) -> list[bytes]:
+    """Cut the events out of the text of an ``ingest`` frame; ``data`` is what it says."""
+    if not isinstance(data.get("events"), list):
+        fault = "expected an array" if "events" in data else "missing"
+        raise FrameError(ErrorCode.BAD_FRAME, f"events: {fault}", req_id)  # INGEST-4, HTTP-5
+    spans = {name: (begin, end) for name, begin, end in json_text.members(text)}  # the last counts, FRAME-11
+    begin, end = spans["events"]
+    if json_text.openers(text[:begin]) + json_text.openers(text[end:]) > json_text.MAX_DEPTH:
+        _check_depth(f"{text[:begin]}0{text[end:]}", req_id)  # what stands beside the events
+    return [text[first:last].encode() for first, last in json_text.elements(text, begin)]
+
+
+def _batch(events: Sequence[bytes], new_id: Callable[[], str]) -> Batch:
+    judged = [read_event(event, index, new_id) for index, event in enumerate(events)]
+    return Batch(
+        tuple(event for event in judged if isinstance(event, Event)),
+        tuple(rejection for rejection in judged if isinstance(rejection, Rejection)),
+    )
+
+
+def _check_depth(text: str, req_id: str | None = None) -> None:
+    if json_text.openers(text) > json_text.MAX_DEPTH and json_text.depth(text) > json_text.MAX_DEPTH:
+        raise FrameError(ErrorCode.BAD_JSON, _TOO_DEEP, req_id)  # FRAME-10

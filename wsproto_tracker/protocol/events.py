@@ -1,0 +1,200 @@
+"""Events: what ingest judges of them (SPEC.md section 4), and how their ids are filled in.
+
+An event is kept as the very text that came (X-BYTES-1). Beside it stands its *envelope*: the members that are judged
+and filtered by.
+"""
+
+import re
+import secrets
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Literal, NewType
+
+import attrs
+import msgspec
+from cattrs import ClassValidationError
+from msgspec import UNSET, UnsetType
+
+from wsproto_tracker.protocol import json_text
+from wsproto_tracker.protocol.timestamps import parse_timestamp
+from wsproto_tracker.structuring import Fault, faults, strict_converter
+
+__all__ = ["Batch", "Envelope", "Event", "Level", "Rejection", "id_source", "read_event"]
+
+Level = Literal["debug", "info", "warn", "error"]
+EventType = NewType("EventType", str)
+Timestamp = NewType("Timestamp", str)
+
+_EVENT_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
+_MAX_EVENT_DEPTH = json_text.MAX_DEPTH - 2  # an event stands in the array of a frame
+
+
+@attrs.frozen
+class Members:
+    """An object whose members nobody looks at here."""
+
+
+@attrs.frozen
+class Payload:
+    """The one member of a payload that is judged (EVENT-6)."""
+
+    message: Any = None
+
+
+@attrs.frozen
+class Envelope:
+    """The members of an event that are judged or filtered by, under their names in the protocol."""
+
+    timestamp: Timestamp
+    level: Level
+    type: EventType
+    appId: str
+    sessionId: str
+    userId: str
+    payload: Payload
+    meta: Members
+    id: str = ""
+    groupId: str | UnsetType = UNSET
+    context: Members | UnsetType = UNSET
+
+
+@attrs.frozen
+class Event:
+    """A valid event.
+
+    :ivar id: never empty; filled in where the client gave none (ID-1, ID-2).
+    :ivar has_given_id: whether the client gave it, so that sending it again is noticed (X-DUP-1).
+    :ivar instant: its timestamp, in microseconds since 1970 (UTC).
+    :ivar text: its JSON text in UTF-8, as it came but for the id.
+    """
+
+    envelope: Envelope
+    id: str
+    has_given_id: bool
+    instant: int
+    text: bytes
+
+
+@attrs.frozen
+class Rejection:
+    """Why one event of a frame was not saved (X-REJECT-1)."""
+
+    index: int
+    reason: str
+
+
+@attrs.frozen
+class Batch:
+    """The events of one ``ingest`` frame, the valid ones and the others (INGEST-2, INGEST-3)."""
+
+    events: tuple[Event, ...]
+    rejected: tuple[Rejection, ...]
+
+
+def id_source() -> Callable[[], str]:
+    """Return a function that gives a new id at each call: a random part for this source, and a count."""
+    prefix = secrets.token_hex(8)
+    numbers = count(1)
+    return lambda: f"{prefix}-{next(numbers):x}"
+
+
+def read_event(text: bytes, index: int, new_id: Callable[[], str]) -> Event | Rejection:
+    """Judge one element of a frame's ``events``.
+
+    :param text: known to be JSON in UTF-8.
+    :param index: its place in the frame, for the reason of a rejection.
+    """
+    if json_text.openers(text) > _MAX_EVENT_DEPTH and json_text.depth(text.decode()) > _MAX_EVENT_DEPTH:
+        return Rejection(index, f"events[{index}]: nested deeper than {_MAX_EVENT_DEPTH} levels")  # FRAME-10
+    try:
+        envelope = _ENVELOPE.decode(text)
+        instant = parse_timestamp(envelope.timestamp)
+    except ValueError:  # msgspec's errors are ValueErrors; so is a timestamp that is none
+        return _explain(text, index, new_id)
+    if not _is_harmless(envelope):
+        return _explain(text, index, new_id)
+    return _event(envelope, instant, text, new_id)
+
+
+_ENVELOPE = msgspec.json.Decoder(Envelope)
+
+
+def _is_harmless(envelope: Envelope) -> bool:
+    """The rules that the types do not express (EVENT-4, EVENT-6)."""
+    return _EVENT_TYPE.fullmatch(envelope.type) is not None and (
+        envelope.type != "error" or isinstance(envelope.payload.message, str)
+    )
+
+
+def _event(envelope: Envelope, instant: int, text: bytes, new_id: Callable[[], str]) -> Event:
+    if envelope.id:
+        return Event(envelope, envelope.id, True, instant, text)  # ID-2
+    event_id = new_id()
+    return Event(envelope, event_id, False, instant, fill_id(text, event_id))
+
+
+def _explain(text: bytes, index: int, new_id: Callable[[], str]) -> Event | Rejection:
+    """Judge an event that the quick way did not take, and name every fault; it may be valid all the same (FRAME-8)."""
+    data = json_text.loads(text.decode())
+    found: list[str] = []
+    envelope = None
+    try:
+        envelope = _CONVERTER.structure(data, Envelope)
+    except ClassValidationError as error:
+        found = faults(error)
+    except Fault as fault:
+        return Rejection(index, f"events[{index}]: {fault}")
+    payload = data.get("payload")
+    if data.get("type") == "error" and isinstance(payload, dict) and not isinstance(payload.get("message"), str):
+        found.append("payload.message: an event of type error needs a string here")  # EVENT-6
+    if envelope is None or found:
+        return Rejection(index, "; ".join(f"events[{index}].{fault}" for fault in found))
+    return _event(envelope, parse_timestamp(envelope.timestamp), text, new_id)
+
+
+def _event_type(value: Any, _type: object) -> EventType:
+    if not isinstance(value, str) or not _EVENT_TYPE.fullmatch(value):
+        raise Fault(f"expected a string that matches {_EVENT_TYPE.pattern}")  # EVENT-4
+    return EventType(value)
+
+
+def _timestamp(value: Any, _type: object) -> Timestamp:
+    if not isinstance(value, str):
+        raise Fault("expected a string")
+    try:
+        parse_timestamp(value)
+    except ValueError as error:
+        raise Fault(str(error)) from None  # TIME-2
+    return Timestamp(value)
+
+
+_CONVERTER = strict_converter()
+_CONVERTER.register_structure_hook(Any, lambda value, _type: value)
+_CONVERTER.register_structure_hook(EventType, _event_type)
+_CONVERTER.register_structure_hook(Timestamp, _timestamp)
+
+
+_EMPTY_ID_FIRST = b'{"id":""'
+_ANOTHER_EMPTY_ID = re.compile(rb'"(?:i|\\u0069)(?:d|\\u0064)"\s*:\s*""')
+
+
+def fill_id(text: bytes, event_id: str) -> bytes:
+    """Put an id into the text of an event that has none or an empty one; nothing else of it changes (X-BYTES-1).
+
+    :param event_id: ASCII without quotes or backslashes.
+    """
+    filled = b'"%s"' % event_id.encode()
+    if text.startswith(_EMPTY_ID_FIRST):  # what the plugin sends
+        rest = text[len(_EMPTY_ID_FIRST) :]
+        if b'""' not in rest or not _ANOTHER_EMPTY_ID.search(rest):
+            return b'{"id":' + filled + rest
+    return _fill_id_anywhere(text.decode(), filled.decode()).encode()
+
+
+def _fill_id_anywhere(text: str, filled: str) -> str:
+    spans = [(begin, end) for name, begin, end in json_text.members(text) if name == "id"]
+    if not spans:
+        return f'{{"id":{filled},{text[1:]}'
+    for begin, end in reversed(spans):  # twice the same name is legal JSON: no empty id may be left (FRAME-11)
+        text = text[:begin] + filled + text[end:]
+    return text
