@@ -1,0 +1,92 @@
+"""What a store does for the server. ``tests/store_contract.py`` is the kit that every store has to pass.
+
+- Events are ordered by (instant, arrival): an *arrival* is the number that an event gets when it is appended, one after
+  another. Answers are newest first (QUERY-5, QUERY-6).
+- ``append`` fixes the arrivals, ``Receipt.committed`` tells when the events are kept and every later query shows them
+  (ACK-4). Between the two a store may gather the batches of many connections.
+- Capacity is first in, first out by arrival. The batch that was appended last is never what goes.
+- An event whose client-given id is there already for its app is not stored again (X-DUP-1). A store remembers such an
+  id as long as the event.
+"""
+
+import zlib
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
+
+import attrs
+
+from wsproto_tracker.protocol.events import Event
+from wsproto_tracker.protocol.query import Query
+
+__all__ = ["Answer", "Appended", "Chunk", "EventStore", "Receipt"]
+
+
+@attrs.frozen
+class Appended:
+    """What became of a batch.
+
+    :ivar stored: the events that were stored, in their order; what else was given are duplicates.
+    :ivar duplicates: how many were there already.
+    """
+
+    stored: tuple[Event, ...]
+    duplicates: int
+
+
+class Receipt(Protocol):
+    """A batch on its way into the store."""
+
+    async def committed(self) -> Appended:
+        """Wait until the batch is kept. A cancelled wait takes nothing back."""
+        ...
+
+
+@attrs.frozen
+class Chunk:
+    """A run of events as text: JSON objects joined by commas, in UTF-8.
+
+    :ivar data: the text, or its raw deflate, cut at a sync flush (RFC 1951 blocks, byte-aligned, none final).
+    :ivar is_deflated: which of the two.
+    """
+
+    data: bytes
+    is_deflated: bool = False
+
+    @property
+    def text(self) -> bytes:
+        """The text, inflated where it has to be."""
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(self.data) if self.is_deflated else self.data
+
+
+@attrs.frozen
+class Answer:
+    """The answer to a query.
+
+    :ivar total: how many events match (RESP-2).
+    :ivar newest: the instant of the newest of them, ``None`` where none matches (RESP-4).
+    :ivar chunks: the events of the page, newest first; to be iterated once, and closed. No chunk is empty, and a
+        comma belongs between two of them.
+    """
+
+    total: int
+    newest: int | None
+    chunks: AsyncGenerator[Chunk, None]
+
+
+class EventStore(Protocol):
+    """Keeps events, and answers queries."""
+
+    async def append(self, events: Sequence[Event]) -> Receipt:
+        """Take a batch in; waits while too much is on its way already. Arrivals follow the order of the calls.
+
+        Cancelled while it waits, nothing of the batch is taken; once it returns, all of it is.
+        """
+        ...
+
+    async def query(self, query: Query) -> Answer:
+        """Answer from everything that is committed; what is appended while the answer is read does not change it."""
+        ...
+
+    async def aclose(self) -> None:
+        """Commit what was appended, and close."""
+        ...

@@ -1,0 +1,113 @@
+"""``MemoryStore``: a list that is filtered and sorted. Plain and obviously right, which is what it is for."""
+
+import json
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+
+import attrs
+import trio
+
+from wsproto_tracker.protocol import json_text
+from wsproto_tracker.protocol.events import Event
+from wsproto_tracker.protocol.query import Query
+from wsproto_tracker.store.contract import Answer, Appended, Chunk
+
+__all__ = ["MemoryStore"]
+
+_CHUNK_BYTES = 64 * 1024
+
+
+@attrs.frozen
+class _Committed:
+    appended: Appended
+
+    async def committed(self) -> Appended:
+        await trio.lowlevel.checkpoint()
+        return self.appended
+
+
+class MemoryStore:
+    """Keeps the last ``max_events`` events in memory, and nothing when the process ends.
+
+    :param max_events: capacity in events, at least 1.
+    """
+
+    def __init__(self, max_events: int = 500_000) -> None:
+        self._max_events = max_events
+        self._events: deque[Event] = deque()  # in the order of their arrival
+        self._given_ids: set[tuple[str, str]] = set()  # (app, id) of those whose id the client gave
+
+    async def append(self, events: Sequence[Event]) -> _Committed:
+        """Store the batch; it is committed at once."""
+        await trio.lowlevel.checkpoint()
+        stored = [event for event in events if self._is_new(event)]
+        self._events.extend(stored)
+        while len(self._events) > max(self._max_events, len(stored)):
+            self._forget(self._events.popleft())
+        return _Committed(Appended(tuple(stored), len(events) - len(stored)))
+
+    async def query(self, query: Query) -> Answer:
+        """Filter and sort everything, in a thread."""
+        events = list(self._events)
+        return await trio.to_thread.run_sync(_answer, events, query)
+
+    async def aclose(self) -> None:
+        """Forget everything."""
+        await trio.lowlevel.checkpoint()
+        self._events.clear()
+        self._given_ids.clear()
+
+    def _is_new(self, event: Event) -> bool:
+        if not event.has_given_id:
+            return True
+        key = (event.envelope.appId, event.id)
+        is_new = key not in self._given_ids
+        self._given_ids.add(key)
+        return is_new
+
+    def _forget(self, event: Event) -> None:
+        if event.has_given_id:
+            self._given_ids.remove((event.envelope.appId, event.id))
+
+
+def _answer(events: list[Event], query: Query) -> Answer:
+    matching = [event for event in events if _matches(event, query)]
+    matching.reverse()  # newest arrival first; sorting is stable, so equal instants stay like that
+    matching.sort(key=lambda event: event.instant, reverse=True)
+    newest = matching[0].instant if matching else None
+    return Answer(len(matching), newest, _chunks([event.text for event in matching[query.on_page]]))
+
+
+def _matches(event: Event, query: Query) -> bool:
+    envelope = event.envelope
+    return (
+        (query.since is None or event.instant >= query.since)
+        and (query.until is None or event.instant <= query.until)
+        and (query.after is None or event.instant > query.after)
+        and (query.type is None or envelope.type == query.type)
+        and (query.level is None or envelope.level == query.level)
+        and (query.userId is None or envelope.userId == query.userId)
+        and (query.sessionId is None or envelope.sessionId == query.sessionId)
+        and (query.groupId is None or envelope.groupId == query.groupId)
+        and (query.appId is None or envelope.appId == query.appId)
+        and (query.search is None or query.search.lower() in searchable(event))
+    )
+
+
+def searchable(event: Event) -> str:
+    """What ``search`` looks at: the payload as ``JSON.stringify`` gives it, in lower case (FILTER-4)."""
+    payload = json_text.loads(event.text.decode())["payload"]
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).lower()
+
+
+async def _chunks(texts: list[bytes]) -> AsyncGenerator[Chunk, None]:
+    piece: list[bytes] = []
+    size = 0
+    for text in texts:
+        piece.append(text)
+        size += len(text)
+        if size >= _CHUNK_BYTES:
+            yield Chunk(b",".join(piece))
+            piece, size = [], 0
+    if piece:
+        yield Chunk(b",".join(piece))
