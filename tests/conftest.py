@@ -1,0 +1,36 @@
+"""Fixtures, and a deadline on every test."""
+
+import faulthandler
+from collections.abc import AsyncGenerator, Generator
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from tests.support import Running, running
+
+DEADLINE_S = 120
+
+hypothesis_settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis_settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True)
+def _deadline() -> Generator[None, None, None]:
+    """Nothing may hang: say where, and end."""
+    faulthandler.dump_traceback_later(DEADLINE_S, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+async def server() -> AsyncGenerator[Running, None]:
+    """A server that needs no key."""
+    async with running() as it:
+        yield it
+
+
+@pytest.fixture
+async def locked() -> AsyncGenerator[Running, None]:
+    """A server with the key ``s3cret``."""
+    async with running(api_key="s3cret") as it:
+        yield it

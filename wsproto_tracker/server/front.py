@@ -1,0 +1,82 @@
+"""The front: one port. It reads each request's head; WebSocket handshakes go one way, everything else the other."""
+
+import logging
+
+import trio
+
+from wsproto_tracker.errors import FrameError
+from wsproto_tracker.server.http1 import HttpConnection, Request, error_response
+from wsproto_tracker.server.shim import Shim
+from wsproto_tracker.server.streams import UpgradedStream, UpgradeListener
+from wsproto_tracker.settings import Settings
+
+__all__ = ["Front"]
+
+_log = logging.getLogger("wsproto_tracker")
+
+
+class Front:
+    """Handles every accepted connection.
+
+    :param upgrades: takes the WebSocket handshakes.
+    """
+
+    def __init__(self, settings: Settings, shim: Shim, upgrades: UpgradeListener) -> None:
+        self._settings = settings
+        self._shim = shim
+        self._upgrades = upgrades
+        self._idle: set[trio.CancelScope] = set()
+        self.is_draining = False
+
+    def drain(self) -> None:
+        """End idle connections now, and the others after the request in hand."""
+        self.is_draining = True
+        for scope in self._idle:
+            scope.cancel()
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        """Serve one connection to its end."""
+        connection = HttpConnection(stream, self._settings)
+        try:
+            while not self.is_draining and await self._request_begins(connection):
+                request = await connection.read_head()
+                if self._is_handshake(request):
+                    upgraded = UpgradedStream(stream, connection.received, self._settings.send_timeout_s)
+                    await self._upgrades.hand_over(upgraded)
+                    return
+                connection.received = b""
+                response = await self._shim.respond(request, connection)
+                if not await connection.respond(response, close=self.is_draining):
+                    return
+        except FrameError as problem:
+            await self._refuse(connection, problem)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return  # the client has gone
+        except Exception:  # a fault of ours: this connection is lost, the others are not (CONN-7)
+            _log.exception("a request failed")
+
+    async def _request_begins(self, connection: HttpConnection) -> bool:
+        with trio.CancelScope() as scope:
+            self._idle.add(scope)
+            try:
+                return await connection.wait_for_request()
+            finally:
+                self._idle.discard(scope)
+        return False
+
+    def _is_handshake(self, request: Request) -> bool:
+        """Whether the WebSocket server is to answer it (CONN-1); another version is for the shim to refuse (CONN-8)."""
+        upgrades = [name.strip().lower() for name in request.headers.get("upgrade", "").split(",")]
+        return (
+            request.path.rstrip("/") == f"{self._settings.base_path}/ws"
+            and "websocket" in upgrades
+            and request.headers.get("sec-websocket-version") == "13"
+        )
+
+    async def _refuse(self, connection: HttpConnection, problem: FrameError) -> None:
+        """Answer a request whose head could not be read."""
+        _log.warning("refused a request: %s", problem.message)
+        try:
+            await connection.respond(error_response(problem), close=True)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return

@@ -1,0 +1,100 @@
+"""Streams and a listener between the front and the WebSocket server."""
+
+from typing import Any
+
+import trio
+from trio.abc import HalfCloseableStream, Listener
+
+__all__ = ["UpgradeListener", "UpgradedStream"]
+
+_PIECE_BYTES = 64 * 1024
+
+
+class UpgradedStream(HalfCloseableStream):
+    """A connection whose request head was read already; it is given out again first.
+
+    It keeps account of its progress, because a keepalive needs to know: a peer that sends one large frame, or reads one
+    large answer, is alive though no pong comes, and a peer that the server does not read from cannot show that it is.
+
+    :param stream: the connection.
+    :param received: the bytes that were read from it.
+    :param send_timeout_s: how long the peer may take nothing of what is sent, before it counts as gone.
+    """
+
+    def __init__(self, stream: trio.SocketStream, received: bytes, send_timeout_s: float) -> None:
+        self._stream = stream
+        self._received = received
+        self._send_timeout_s = send_timeout_s
+        self.closed = trio.Event()
+        self.progress = 0
+        """Grows with every byte that the peer sends or takes."""
+        self.is_receiving = False
+        """Whether the server waits for bytes from the peer."""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self._received:
+            await trio.lowlevel.checkpoint()
+            data, self._received = self._received, b""
+            return data
+        self.is_receiving = True
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        finally:
+            self.is_receiving = False
+        self.progress += len(data)
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send in pieces, each within the time that a slow reader has.
+
+        A peer that has gone is no error here: what it sent before is still to be read (ACK-6), and the end of that
+        tells that it has gone.
+        """
+        with memoryview(data) as view:
+            for start in range(0, len(view), _PIECE_BYTES):
+                with trio.move_on_after(self._send_timeout_s) as waiting:
+                    try:
+                        await self._stream.send_all(view[start : start + _PIECE_BYTES])
+                    except trio.BrokenResourceError:
+                        return
+                if waiting.cancelled_caught:
+                    await trio.aclose_forcefully(self._stream)
+                    raise trio.BrokenResourceError("the peer does not read")
+                self.progress += len(view[start : start + _PIECE_BYTES])
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            self.closed.set()
+
+
+class UpgradeListener(Listener[UpgradedStream]):
+    """Hands connections that ask for WebSocket to the WebSocket server, as if it had accepted them itself.
+
+    :param socket: the front's; the WebSocket server logs its name.
+    """
+
+    def __init__(self, socket: Any) -> None:
+        self.socket = socket
+        self._send, self._receive = trio.open_memory_channel[UpgradedStream](0)
+
+    async def hand_over(self, stream: UpgradedStream) -> None:
+        """Give the connection to the WebSocket server, and stay until it is closed.
+
+        :raises trio.BrokenResourceError: when the WebSocket server takes no more.
+        """
+        await self._send.send(stream)
+        await stream.closed.wait()  # returning earlier would let trio close the connection
+
+    async def accept(self) -> UpgradedStream:
+        return await self._receive.receive()
+
+    async def aclose(self) -> None:
+        await self._receive.aclose()

@@ -1,0 +1,57 @@
+"""The tracker itself, whatever the transport: it saves batches, answers queries, and tells subscribers."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from wsproto_tracker.access import Access
+from wsproto_tracker.protocol import frames
+from wsproto_tracker.protocol.events import Batch, id_source
+from wsproto_tracker.protocol.query import Query
+from wsproto_tracker.protocol.timestamps import format_instant
+from wsproto_tracker.server.push import Hub
+from wsproto_tracker.settings import Settings
+from wsproto_tracker.store import EventStore, Receipt
+
+__all__ = ["Tracker"]
+
+_PIECE_BYTES = 64 * 1024
+
+
+class Tracker:
+    """What all connections share.
+
+    :param store: keeps the events; the caller closes it.
+    """
+
+    def __init__(self, settings: Settings, store: EventStore) -> None:
+        self.settings = settings
+        self.store = store
+        self.access = Access(settings.api_key)
+        self.hub = Hub(settings.max_push_bytes)
+        self.new_id = id_source()
+
+    async def append(self, batch: Batch) -> Receipt:
+        """Put a batch on its way into the store; waits while too much is on its way."""
+        return await self.store.append(batch.events)
+
+    async def commit(self, batch: Batch, receipt: Receipt) -> bytes:
+        """Wait until the batch is kept, tell the subscribers, and return its ``ack`` (ACK-3, ACK-4)."""
+        appended = await receipt.committed()
+        self.hub.publish(appended.stored)
+        return frames.encode(frames.ack(len(batch.events), appended.duplicates, batch.rejected))
+
+    async def answer(self, query: Query, before: bytes = b"", after: bytes = b"") -> AsyncGenerator[bytes, None]:
+        """Yield the text of an answer in pieces, at least one; ``before`` and ``after`` are put around it."""
+        answer = await self.store.query(query)
+        limit = answer.total if query.limit is None else query.limit
+        next_cursor = None if answer.newest is None else format_instant(answer.newest)
+        head, tail = frames.read_answer(answer.total, query.page, limit, next_cursor)
+        piece, comma = [before, head], b""
+        async with aclosing(answer.chunks) as chunks:
+            async for chunk in chunks:
+                if sum(map(len, piece)) >= _PIECE_BYTES:
+                    yield b"".join(piece)
+                    piece = []
+                piece += [comma, chunk.text]
+                comma = b","
+        yield b"".join([*piece, tail, after])

@@ -1,0 +1,162 @@
+"""One WebSocket connection: frames come in, actions are carried out in order, the answers go out.
+
+::
+
+    reader ──actions──▶ carrier ──▶ socket
+                           ▲
+    subscription ──▶ pusher┘ (once subscribed)
+
+The reader takes the next frame while the carrier still waits for the store, so many batches of one connection can be
+committed together. Between the two stands a bounded queue: when answers are not read, frames are not read either.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+
+import attrs
+import trio
+from websockets.exceptions import ConnectionClosed
+from websockets.trio.server import ServerConnection
+
+from wsproto_tracker.protocol import frames
+from wsproto_tracker.protocol.events import Batch
+from wsproto_tracker.protocol.session import Action, Answer, Close, Reply, Save, Session, StartPush
+from wsproto_tracker.server.push import Subscription
+from wsproto_tracker.server.streams import UpgradedStream
+from wsproto_tracker.server.tracker import Tracker
+from wsproto_tracker.store import Receipt
+
+__all__ = ["Conversation"]
+
+_QUIET_S = 0.1  # a connection from which nothing came for this long has nothing in hand
+_GOING_AWAY = 1001
+_INTERNAL_ERROR = 1011
+
+
+@attrs.frozen
+class _Saving:
+    """A batch that is on its way into the store."""
+
+    batch: Batch
+    receipt: Receipt
+
+
+class Conversation:
+    """The conversation with one WebSocket client, from after the handshake to the close."""
+
+    def __init__(self, websocket: ServerConnection, tracker: Tracker) -> None:
+        self._websocket = websocket
+        self._tracker = tracker
+        self._session = Session(tracker.access, tracker.new_id, push=tracker.settings.push != "off")
+        self._subscription: Subscription | None = None
+        self._received = 0  # messages
+        self._in_hand = 0  # actions that wait to be carried out
+
+    async def run(self) -> None:
+        """Converse until the connection is closed and everything that came is carried out (ACK-6)."""
+        settings = self._tracker.settings
+        send, receive = trio.open_memory_channel[Action | _Saving](settings.max_pending_replies)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_alive)
+                nursery.start_soon(self._read, send)
+                async with receive:
+                    async for action in receive:
+                        await self._carry_out(action, nursery)
+                        self._in_hand -= 1
+                nursery.cancel_scope.cancel()
+        finally:
+            if self._subscription is not None:
+                self._tracker.hub.unsubscribe(self._subscription)
+
+    async def drain(self) -> None:
+        """Answer what was received already, then close with 1001 (CLOSE-4)."""
+        before_last_wait = -1
+        while self._in_hand or before_last_wait != self._received:
+            before_last_wait = self._received
+            await trio.sleep(_QUIET_S)
+        await self._websocket.aclose(_GOING_AWAY, "the server is shutting down")
+
+    async def _read(self, actions: trio.MemorySendChannel[Action | _Saving]) -> None:
+        async with actions:
+            while True:
+                try:
+                    message = await self._websocket.recv()
+                except ConnectionClosed:
+                    return
+                self._received += 1
+                for action in self._session.receive(message):
+                    self._in_hand += 1
+                    if isinstance(action, Save):
+                        await actions.send(_Saving(action.batch, await self._tracker.append(action.batch)))
+                    else:
+                        await actions.send(action)
+
+    async def _carry_out(self, action: Action | _Saving, nursery: trio.Nursery) -> None:
+        match action:
+            case _Saving(batch, receipt):
+                await self._send(await self._tracker.commit(batch, receipt))
+            case Reply(text):
+                await self._send(text)
+            case Answer(req_id, query):
+                if self._tracker.settings.push == "queriers":
+                    self._subscribe(nursery)
+                await self._send_pieces(self._tracker.answer(query, *frames.response(req_id)))
+            case StartPush():
+                await self._send(frames.encode(frames.Subscribed()))
+                self._subscribe(nursery)
+            case Close(code, reason):
+                await self._websocket.aclose(code, reason)
+
+    async def _send(self, text: bytes) -> None:
+        """Send a frame; to a client that has gone, nothing, for what else it sent still has to be carried out."""
+        with suppress(ConnectionClosed):
+            await self._websocket.send(text, text=True)
+
+    async def _send_pieces(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        """Send a frame that comes in pieces, each a fragment of its message; a single piece goes whole."""
+        async with aclosing(pieces):
+            first = await anext(pieces)
+            second = await anext(pieces, None)
+            if second is None:
+                await self._send(first)
+                return
+            async with aclosing(_chain(first, second, pieces)) as fragments:
+                with suppress(ConnectionClosed):
+                    await self._websocket.send(fragments, text=True)
+
+    def _subscribe(self, nursery: trio.Nursery) -> None:
+        if self._subscription is None:
+            self._subscription = self._tracker.hub.subscribe()
+            nursery.start_soon(self._push, self._subscription)
+
+    async def _push(self, subscription: Subscription) -> None:
+        while True:
+            await self._send(await subscription.next())
+
+    async def _keep_alive(self) -> None:
+        """Ping, and close where neither a pong comes nor a byte moves while the server reads (CONN-9)."""
+        settings = self._tracker.settings
+        stream = self._websocket.stream
+        if not isinstance(stream, UpgradedStream):
+            raise TypeError(f"expected an UpgradedStream, not {stream!r}")
+        while True:
+            await trio.sleep(settings.ping_interval_s)
+            try:
+                pong = await self._websocket.ping()
+            except ConnectionClosed:
+                return
+            while not pong.is_set():
+                progress = stream.progress
+                with trio.move_on_after(settings.ping_timeout_s):
+                    await pong.wait()
+                if not pong.is_set() and stream.progress == progress and stream.is_receiving:
+                    await self._websocket.aclose(_INTERNAL_ERROR, "keepalive ping timeout")
+                    return
+
+
+async def _chain(first: bytes, second: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    yield first
+    yield second
+    async for piece in rest:
+        yield piece
