@@ -44,8 +44,8 @@ def query(req_id: str = "r1", **members: Any) -> str:
 
 
 def recording(name: str) -> list[dict[str, Any]]:
-    """The lines of a recording of the real plugin."""
-    return [json.loads(line) for line in (RECORDINGS / name).read_text("utf-8").splitlines()]
+    """The lines of a recording of the real plugin; their text holds U+2028, so only newlines part them."""
+    return [json.loads(line) for line in (RECORDINGS / name).read_text("utf-8").split("\n") if line]
 
 
 @attrs.frozen

@@ -27,6 +27,7 @@ __all__ = ["Address", "Server", "serve"]
 
 _MAX_QUEUED_FRAMES = 4  # of one connection, read from its socket and not yet decoded
 _CLOSE_TIMEOUT_S = 5.0
+_LAST_MOMENT_S = 1.0
 _MAX_CLOSE_STORE_S = 30.0
 
 
@@ -112,7 +113,7 @@ async def _serve(
                 front.drain()
                 for conversation in conversations:
                     connections.start_soon(conversation.drain)
-        with trio.move_on_after(_CLOSE_TIMEOUT_S):
+        with trio.move_on_after(_LAST_MOMENT_S):  # nothing is left to wait for, but a store that does not commit
             await websocket_server.aclose()
         nursery.cancel_scope.cancel()
 

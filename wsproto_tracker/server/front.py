@@ -4,7 +4,7 @@ import logging
 
 import trio
 
-from wsproto_tracker.errors import FrameError
+from wsproto_tracker.errors import ErrorCode, FrameError
 from wsproto_tracker.server.http1 import HttpConnection, Request, error_response
 from wsproto_tracker.server.shim import Shim
 from wsproto_tracker.server.streams import UpgradedStream, UpgradeListener
@@ -41,6 +41,8 @@ class Front:
             while not self.is_draining and await self._request_begins(connection):
                 request = await connection.read_head()
                 if self._is_handshake(request):
+                    if self.is_draining:
+                        raise FrameError(ErrorCode.UNAVAILABLE, "the server is shutting down")  # CLOSE-5
                     upgraded = UpgradedStream(stream, connection.received, self._settings.send_timeout_s)
                     await self._upgrades.hand_over(upgraded)
                     return

@@ -94,11 +94,14 @@ class HttpConnection:
             ErrorCode.TIMEOUT, f"the request head did not end within {self._settings.head_timeout_s:g} seconds"
         )
 
-    async def read_body(self) -> bytes:
+    async def read_body(self, request: Request) -> bytes:
         """Read the body of the current request, after the 100 that the client may wait for (HTTP-15).
 
         :raises FrameError: where it is larger than allowed, too slow, or shorter than its ``Content-Length`` (HTTP-12).
         """
+        limit = self._settings.max_frame_bytes
+        if int(request.headers.get("content-length", "0")) > limit:
+            raise _too_large(limit)
         body = bytearray()
         while True:
             try:
@@ -109,8 +112,8 @@ class HttpConnection:
                 await self._receive_body()
             elif isinstance(event, h11.Data):
                 body += event.data
-                if len(body) > self._settings.max_frame_bytes:
-                    raise _too_large(self._settings.max_frame_bytes)
+                if len(body) > limit:
+                    raise _too_large(limit)
             else:
                 return bytes(body)
 
@@ -174,7 +177,7 @@ class HttpConnection:
 
     async def _receive_body(self) -> None:
         if self._h11.they_are_waiting_for_100_continue:
-            await self._send(h11.InformationalResponse(status_code=100, headers=[]))
+            await self._send(h11.InformationalResponse(status_code=100, reason="Continue", headers=[]))
         with trio.move_on_after(self._settings.receive_timeout_s):
             await self._receive()
             return

@@ -70,7 +70,7 @@ class Shim:
 
     async def _options(self, request: Request, connection: HttpConnection) -> Response:
         """A preflight: no key is asked for, since browsers send none with it (CORS-1)."""
-        await connection.read_body()
+        await connection.read_body(request)
         return Response(
             204,
             headers=(
@@ -81,13 +81,13 @@ class Shim:
             ),
         )
 
-    async def _ping(self, _request: Request, connection: HttpConnection) -> Response:
-        await connection.read_body()
+    async def _ping(self, request: Request, connection: HttpConnection) -> Response:
+        await connection.read_body(request)
         return Response(200, b'{"ok":true,"version":"%s"}' % __version__.encode())  # PING-1, PING-2
 
-    async def _upgrade(self, _request: Request, connection: HttpConnection) -> Response:
+    async def _upgrade(self, request: Request, connection: HttpConnection) -> Response:
         """The WebSocket path, asked for otherwise."""
-        await connection.read_body()
+        await connection.read_body(request)
         problem = FrameError(ErrorCode.UPGRADE_REQUIRED, "this is the WebSocket endpoint; connect with version 13")
         return error_response(problem, (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")))  # CONN-8
 
@@ -98,13 +98,13 @@ class Shim:
             raise FrameError(ErrorCode.UNSUPPORTED, "content type: expected application/json or text/plain")
         if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise FrameError(ErrorCode.UNSUPPORTED, "content coding: expected none")
-        batch = read_body(await connection.read_body(), self.tracker.new_id)
+        batch = read_body(await connection.read_body(request), self.tracker.new_id)
         receipt = await self.tracker.append(batch)
         return Response(200, await self.tracker.commit(batch, receipt))  # HTTP-3, HTTP-4
 
     async def _read(self, request: Request, connection: HttpConnection) -> Response:
         self._check_key(request)
-        await connection.read_body()
+        await connection.read_body(request)
         parameters = {name: value for name, value in request.parameters.items() if name != "key"}
         return Response(200, self.tracker.answer(read_parameters(parameters)))
 

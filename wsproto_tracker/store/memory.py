@@ -10,7 +10,7 @@ import trio
 from wsproto_tracker.protocol import json_text
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
-from wsproto_tracker.store.contract import Answer, Appended, Chunk
+from wsproto_tracker.store.contract import Answer, Appended, Chunk, Receipt
 
 __all__ = ["MemoryStore"]
 
@@ -37,7 +37,7 @@ class MemoryStore:
         self._events: deque[Event] = deque()  # in the order of their arrival
         self._given_ids: set[tuple[str, str]] = set()  # (app, id) of those whose id the client gave
 
-    async def append(self, events: Sequence[Event]) -> _Committed:
+    async def append(self, events: Sequence[Event]) -> Receipt:
         """Store the batch; it is committed at once."""
         await trio.lowlevel.checkpoint()
         stored = [event for event in events if self._is_new(event)]

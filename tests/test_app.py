@@ -1,0 +1,208 @@
+"""Starting, stopping, and being cancelled: what is in hand is finished, and nothing is left behind."""
+
+import json
+from collections.abc import Sequence
+
+import pytest
+import trio
+from websockets.exceptions import ConnectionClosed
+
+import wsproto_tracker.server.app
+from tests.raw_websocket import masked, raw_websocket
+from tests.support import Running, event, ingest, running
+from wsproto_tracker import ServeError, Server, Settings, serve
+from wsproto_tracker.protocol.events import Event
+from wsproto_tracker.store import MemoryStore, Receipt
+
+
+class GatedStore(MemoryStore):
+    """Commits nothing before ``gate`` is set; keeps what it has after it is closed, for a test to look at."""
+
+    gate: trio.Event
+    last: "GatedStore"
+
+    async def append(self, events: Sequence[Event]) -> Receipt:
+        await self.gate.wait()
+        return await super().append(events)
+
+    async def aclose(self) -> None:
+        type(self).last = self
+
+
+@pytest.fixture
+def gated(monkeypatch: pytest.MonkeyPatch) -> type[GatedStore]:
+    monkeypatch.setattr(GatedStore, "gate", trio.Event(), raising=False)
+    monkeypatch.setattr(wsproto_tracker.server.app, "MemoryStore", GatedStore)
+    return GatedStore
+
+
+class TestStop:
+    async def test_in_hand_is_acked(self, gated: type[GatedStore]) -> None:
+        """What was received is acked, once the store has it and not before, then comes the close with 1001.
+
+        ACK-5, CLOSE-4.
+        """
+        settings = Settings(port=0)
+        async with trio.open_nursery() as nursery:
+            server: Server = await nursery.start(serve, settings)
+            async with Running(server, settings).client() as client:
+                for _ in range(10):
+                    await client.send(ingest(event()))
+                await client.websocket.ping()
+                await trio.sleep(0.05)
+                server.stop()
+                with trio.move_on_after(0.3):  # longer than the server takes for quiet
+                    pytest.fail(f"an early {await client.receive()}")
+                gated.gate.set()
+                acks = [await client.receive() for _ in range(10)]
+                assert acks == [{"type": "ack", "saved": 1}] * 10
+                with pytest.raises(ConnectionClosed), trio.fail_after(20):
+                    await client.websocket.recv()
+                assert client.websocket.close_code == 1001
+
+    async def test_frames_after_the_close_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A frame that crosses the server's close frame is saved, though it can no longer be acked (ACK-6)."""
+        kept: list[bytes] = []
+
+        class Store(MemoryStore):
+            async def append(self, events: Sequence[Event]) -> Receipt:
+                kept.extend(entry.text for entry in events)
+                return await super().append(events)
+
+        monkeypatch.setattr(wsproto_tracker.server.app, "MemoryStore", Store)
+        async with running() as server, raw_websocket(server) as peer:
+            server.server.stop()
+            opcode, _ = await peer.receive_frame()
+            assert opcode & 0x0F == 0x8
+            await peer.stream.send_all(masked(0x1, ingest(event()).encode()) + masked(0x8, b"\x03\xe9"))
+            with trio.fail_after(20):
+                assert await peer.stream.receive_some() == b""
+            assert len(kept) == 1
+
+    async def test_late_handshake(self, server: Running) -> None:
+        """A handshake that comes while the server shuts down is refused with 503, not accepted and closed (CLOSE-5)."""
+        stream = await server.connect()
+        async with stream:
+            await stream.send_all(
+                b"GET /_tracker/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            )
+            await trio.sleep(0.05)
+            server.server.stop()
+            await trio.sleep(0.05)
+            await stream.send_all(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+            received = b""
+            async for chunk in stream:
+                received += chunk
+        assert received.startswith(b"HTTP/1.1 503 ")
+        assert b'"code":"unavailable"' in received
+
+    async def test_nothing_new(self, server: Running) -> None:
+        """After stop nobody is let in, idle connections end, and serve returns at once (CLOSE-4)."""
+        idle = await server.connect()
+        used = await server.connect()
+        await used.send_all(b"GET /_tracker/ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        await used.receive_some()
+        server.server.stop()
+        for stream in (idle, used):
+            async with stream:
+                with trio.fail_after(20):
+                    while await stream.receive_some():
+                        pass
+        with pytest.raises(OSError, match="all attempts to connect"):
+            await server.connect()
+
+    async def test_request_in_hand(self, server: Running) -> None:
+        """An HTTP request that has begun is finished, and its connection then closed (CLOSE-4)."""
+        stream = await server.connect()
+        data = json.dumps({"events": [event()]}).encode()
+        async with stream:
+            head = b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(data)
+            await stream.send_all(head + data[:10])
+            await trio.sleep(0.05)
+            server.server.stop()
+            await trio.sleep(0.05)
+            await stream.send_all(data[10:])
+            received = b""
+            async for chunk in stream:
+                received += chunk
+        assert received.endswith(b'{"type":"ack","saved":1}')
+        assert b"Connection: close" in received
+
+    async def test_drain_timeout(self, gated: type[GatedStore]) -> None:
+        """What cannot be finished in time does not hold up the end (CLOSE-4)."""
+        settings = Settings(port=0, drain_timeout_s=0.3)
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                server: Server = await nursery.start(serve, settings)
+                async with raw_websocket(Running(server, settings)) as peer:
+                    await peer.send_frame(0x1, ingest(event()).encode())
+                    await trio.sleep(0.05)
+                    server.stop()
+                    with trio.fail_after(20):
+                        while await peer.stream.receive_some():
+                            pass
+        assert not gated.gate.is_set()
+
+    async def test_busy_client(self) -> None:
+        """A client that never stops sending is closed with 1001 in the end, and every ack it got was earned."""
+        async with running(drain_timeout_s=1.0) as server, server.client() as client:
+            async with trio.open_nursery() as nursery:
+
+                async def send() -> None:
+                    with pytest.raises(ConnectionClosed):
+                        while True:
+                            await client.send(ingest(event()))
+
+                nursery.start_soon(send)
+                await client.receive()
+                server.server.stop()
+                with pytest.raises(ConnectionClosed), trio.fail_after(20):
+                    while True:
+                        await client.websocket.recv()
+                assert client.websocket.close_code == 1001
+
+
+class TestCancel:
+    async def test_cancelled_server_closes_its_store(self, gated: type[GatedStore]) -> None:
+        """Cancelled by its host, the server ends at once; the store is closed, and keeps what was acked."""
+        settings = Settings(port=0)
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                server: Server = await nursery.start(serve, settings)
+                running_server = Running(server, settings)
+                async with running_server.client() as client, running_server.client() as waiting:
+                    gated.gate.set()
+                    assert (await client.ask(ingest(event())))["saved"] == 1
+                    gated.gate = trio.Event()
+                    await waiting.send(ingest(event()))
+                    nursery.cancel_scope.cancel()
+        assert len(gated.last._events) == 1
+
+    async def test_address_is_free_again(self) -> None:
+        """A server that ended leaves its port to the next."""
+        async with running() as first:
+            port = first.address.port
+            async with first.client() as client:
+                await client.ask({"type": "ping"})
+        async with running(port=port) as second:
+            assert second.address.port == port
+            assert (await second.http("GET", "/ping")).status == 200
+
+
+class TestListen:
+    async def test_port_in_use(self, server: Running) -> None:
+        """A port that is taken is said to be, with its option."""
+        with pytest.raises(ServeError, match=r"--port: 127\.0\.0\.1 port \d+ is in use"):
+            await serve(Settings(port=server.address.port))
+
+    @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+    async def test_wrong_host(self, host: str) -> None:
+        """A host that is none of this machine is said to be, with its option."""
+        with pytest.raises(ServeError, match=f"--host: {host} is no address"):
+            await serve(Settings(host=host, port=0))
+
+    async def test_addresses(self) -> None:
+        """The server tells where it really listens."""
+        async with running(host="127.0.0.1") as server:
+            assert str(server.address) == f"127.0.0.1:{server.address.port}"
+            assert server.address.port != 0

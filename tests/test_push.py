@@ -1,0 +1,130 @@
+"""Push: to those who asked, in order, within bounds."""
+
+import json
+import os
+
+import pytest
+import trio
+
+from tests.raw_websocket import raw_websocket
+from tests.support import Running, event, ingest, query, running
+from wsproto_tracker.server.push import Hub
+
+
+async def test_subscribers_get_what_is_saved(server: Running) -> None:
+    """After subscribed every saved event is pushed, as a query would return it, in the order of saving.
+
+    X-SUB-1, PUSH-1, PUSH-2.
+    """
+    async with server.client() as subscriber, server.client() as writer:
+        await writer.ask(ingest(event(userId="before")))
+        assert await subscriber.ask({"type": "subscribe"}) == {"type": "subscribed"}
+        await writer.ask(ingest(event(userId="0"), event(level="fatal"), event(userId="1", id="given")))
+        await writer.ask(ingest(event(userId="1", id="given")))  # stored already: nothing to push
+        await server.http("POST", "/events", json.dumps({"events": [event(userId="2")]}).encode())
+        pushed = [await subscriber.receive(), await subscriber.receive()]
+        assert [push["type"] for push in pushed] == ["push", "push"]
+        assert all("dropped" not in push for push in pushed)
+        events = [entry for push in pushed for entry in push["events"]]
+        assert [entry["userId"] for entry in events] == ["0", "1", "2"]
+        assert events[::-1] == (await writer.events(limit=3))
+        assert await subscriber.ask({"type": "ping"}) == {"type": "pong"}
+
+
+async def test_own_events(server: Running) -> None:
+    """A subscriber that ingests gets its ack, and its own events pushed once however often it subscribes (X-SUB-1)."""
+    async with server.client() as client:
+        await client.send({"type": "subscribe"}, {"type": "subscribe"}, ingest(event()), {"type": "ping"})
+        kinds = sorted([(await client.receive())["type"] for _ in range(5)])
+        assert kinds == ["ack", "pong", "push", "subscribed", "subscribed"]
+        with trio.move_on_after(0.2):
+            pytest.fail(f"an unexpected {await client.receive()}")
+
+
+async def test_nobody_else_gets_any(server: Running) -> None:
+    """Who has not asked gets no push, whatever it queried (PUSH-1)."""
+    async with server.client() as dashboard, server.client() as writer:
+        await dashboard.ask(query())
+        await writer.ask(ingest(event()))
+        assert await dashboard.ask({"type": "ping"}) == {"type": "pong"}
+
+
+async def test_queriers() -> None:
+    """With ``push = "queriers"`` a connection that has queried is pushed to."""
+    async with running(push="queriers") as server, server.client() as dashboard, server.client() as writer:
+        await writer.ask(ingest(event()))
+        await dashboard.ask(query())
+        await writer.ask(ingest(event(userId="later")))
+        assert [entry["userId"] for entry in (await dashboard.receive())["events"]] == ["later"]
+
+
+async def test_off() -> None:
+    """With ``push = "off"`` subscribing is answered as unsupported (X-SUB-3)."""
+    async with running(push="off") as server, server.client() as client:
+        assert (await client.ask({"type": "subscribe"}))["code"] == "unsupported"
+        assert (await client.ask(ingest(event())))["type"] == "ack"
+        assert await client.ask({"type": "ping"}) == {"type": "pong"}
+
+
+async def test_locked(locked: Running) -> None:
+    """Without the key nothing is pushed, though others save (PUSH-3)."""
+    async with locked.client() as stranger, locked.client(key="s3cret") as writer:
+        await writer.ask(ingest(event()))
+        assert await stranger.ask({"type": "ping"}) == {"type": "pong"}
+        assert (await stranger.ask({"type": "subscribe"}))["code"] == "unauthorized"
+
+
+async def test_slow_reader() -> None:
+    """What waits for a slow reader is bounded; what was dropped is told with the next push; others are not slowed.
+
+    X-SUB-2, CONN-7.
+    """
+    async with running(max_push_bytes=200_000) as server, server.client() as writer, raw_websocket(server) as slow:
+        await slow.send_frame(0x1, b'{"type":"subscribe"}')
+        assert json.loads((await slow.receive_frame())[1]) == {"type": "subscribed"}
+        sent = 400
+        for number in range(sent):
+            noise = os.urandom(20_000).hex()
+            assert (await writer.ask(ingest(event(userId=str(number), payload={"noise": noise}))))["saved"] == 1
+        received: list[str] = []
+        dropped = 0
+
+        async def read() -> None:
+            nonlocal dropped
+            while "last" not in received:
+                opcode, text = await slow.receive_frame()
+                if opcode & 0x0F == 0x1:
+                    push = json.loads(text)
+                    dropped += push.get("dropped", 0)
+                    received.extend(entry["userId"] for entry in push["events"])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            while "last" not in received:  # dropped as well, as long as the queue is full
+                await writer.ask(ingest(event(userId="last")))
+                sent += 1
+                await trio.sleep(0.05)
+        numbers = [int(user) for user in received if user != "last"]
+        assert numbers == sorted(numbers)
+        assert dropped > 0
+        assert len(received) + dropped == sent
+
+
+def test_dropped_are_counted() -> None:
+    """What does not fit is counted, and told with the first push that fits again (X-SUB-2)."""
+
+    async def pushes() -> list[object]:
+        hub = Hub(max_bytes=10)
+        subscription = hub.subscribe()
+        for text, count in ((b"123456", 1), (b"7", 2), (b"too much", 3), (b"nor this", 4), (b"8", 1)):
+            subscription.offer(text, count)
+        first = [await subscription.next(), await subscription.next(), await subscription.next()]
+        subscription.offer(b"12345678901234567890", 1)  # waits alone
+        return [*first, await subscription.next()]
+
+    assert trio.run(pushes) == [
+        b'{"type":"push","events":[123456]}',
+        b'{"type":"push","events":[7]}',
+        b'{"type":"push","dropped":7,"events":[8]}',
+        b'{"type":"push","events":[12345678901234567890]}',
+    ]
