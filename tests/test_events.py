@@ -19,19 +19,30 @@ OBJECTS = ("payload", "meta")
 OPTIONAL = {"id": str, "groupId": str, "context": dict}
 EVENT_TYPE = "[A-Za-z][A-Za-z0-9_.:-]{0,63}"
 
+WRONG: list[Any] = [None, True, 0, 1.5, "text", [], {}, ["info"]]
+
 AWKWARD = st.text('[]{}"\\/<&id: \n\x00\u2028\xe9\U0001f680\ud83d', max_size=6)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | AWKWARD,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(AWKWARD | st.just("id"), inner, max_size=3),
     max_leaves=8,
 )
-LIKELY = st.sampled_from(
+LIKELY: st.SearchStrategy[Any] = st.sampled_from(
     [
         *("", "info", "error", "click", "later.type", "Error", "9", "user\ud83d"),
         *("2026-11-23T21:05:13Z", "2026-02-30T00:00:00Z", "2026-11-23t21:05:13.5-01:00"),
         *({}, {"message": "boom"}, {"message": ""}, {"message": None}, {"message": "\ude80"}, {"id": ""}, [], None),
     ]
 )
+RIGHT: dict[str, list[Any]] = {
+    "timestamp": ["2026-11-23T21:05:13Z", "2026-11-23t21:05:60.5-01:00"],
+    "level": ["debug", "error"],
+    "type": ["later.type", "error", "Error"],
+    "payload": [{}, {"message": "boom"}, {"message": "\ude80", "id": ""}],
+    "context": [{}, {"id": ""}],
+    "meta": [{}, {"route": "\ud83d"}],
+    "id": ["", "given", "\ud83d"],
+}
 
 
 def new_id() -> str:
@@ -96,12 +107,19 @@ def mutated(draw: st.DrawFn) -> str:
     """The text of the plugin's event after some changes: members missing, added, wrong, repeated or moved."""
     pairs = list(event(type=draw(st.sampled_from(["click", "error"])), payload={"message": "boom"}).items())
     names = st.sampled_from([*STRINGS, *OBJECTS, *OPTIONAL, "x"])
-    if draw(st.booleans()):
+    if draw(st.sampled_from([False, False, True])):
         pairs.pop(draw(st.integers(0, len(pairs) - 1)))
     for name in draw(st.lists(names, max_size=3)):
-        pairs.insert(draw(st.integers(0, len(pairs))), (name, draw(LIKELY | VALUES)))
-    spaces = draw(st.lists(st.sampled_from(["", " ", "\n\t"]), min_size=1, max_size=5) | st.just([""]))
+        right = st.sampled_from(RIGHT.get(name, ["", "text", "cut \ud83d"]))
+        pairs.insert(draw(st.integers(0, len(pairs))), (name, draw(right | right | LIKELY | VALUES)))
+    spaces = draw(st.sampled_from([[""], [" "], ["", "\n\t", " "]]))
     return written(pairs, spaces, escaped=draw(st.booleans()))
+
+
+def own_members(text: str) -> list[tuple[str, Any]]:
+    """The members of an object, those with the same name included; objects in it are lists of pairs too."""
+    pairs: list[tuple[str, Any]] = json.loads(text, object_pairs_hook=list)
+    return pairs
 
 
 def json_equal(one: Any, other: Any) -> bool:
@@ -167,12 +185,17 @@ def test_a_required_member_is_missing(name: str) -> None:
     assert rejected(**{name: ...}) == f"events[3].{name}: missing"
 
 
-@pytest.mark.parametrize("value", [None, True, 0, 1.5, "text", [], {}, ["info"]], ids=repr)
-@pytest.mark.parametrize("name", [*STRINGS, *OBJECTS, *OPTIONAL])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (name, value)
+        for name in (*STRINGS, *OBJECTS, *OPTIONAL)
+        for value in WRONG
+        if not isinstance(value, dict if name in (*OBJECTS, "context") else str)
+    ],
+)
 def test_a_member_has_another_json_type(name: str, value: Any) -> None:
-    """A member of another JSON type is rejected, and ``null`` for an optional one is not "left out" (EVENT-2, EVENT-7)."""
-    if isinstance(value, dict if name in (*OBJECTS, "context") else str):
-        return
+    """A member of another JSON type is rejected, and ``null`` leaves no optional one out (EVENT-2, EVENT-7)."""
     assert rejected(**{name: value}).startswith(f"events[3].{name}: expected ")
 
 
@@ -272,22 +295,192 @@ def test_a_lone_surrogate_elsewhere(members: dict[str, Any]) -> None:
     assert json.loads(accepted(**members).text) == event(**members) | {"id": FILLED}
 
 
-def nested(levels: int, place: str, opening: str, closing: str) -> str:
-    """An event that is so many levels deep, with all but the first of them in one member."""
-    inner = levels - 2
-    deep = f'{{"x":{opening * inner}1{closing * inner}}}'
-    return json.dumps(event(payload={}, meta={}, **{place: 0})).replace(f'"{place}": 0', f'"{place}":{deep}')
+def nested(levels: int, place: str, brackets: list[tuple[str, str]], user_id: str) -> str:
+    """An event that is so many levels deep in one of its members."""
+    inner = list(islice(cycle(brackets), levels - 2))
+    deep = "".join(opening for opening, _ in inner) + "1" + "".join(closing for _, closing in reversed(inner))
+    plain = json.dumps(event(**{"userId": user_id, "payload": {}, place: 0}))
+    return plain.replace(f'"{place}": 0', f'"{place}":{{"x":{deep}}}')
 
 
 @pytest.mark.parametrize("user_id", ["user-1", "cut \ud83d"], ids=["plain", "surrogate"])
-@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"[":', "}]")], ids=["[", "{", "[{"])
-@pytest.mark.parametrize("place", ["context", "later"])
-def test_126_levels_are_accepted_and_127_are_not(place: str, opening: str, closing: str, user_id: str) -> None:
+@pytest.mark.parametrize(
+    "brackets", [[("[", "]")], [('{"a":', "}")], [("[", "]"), ('{"[":', "}")]], ids=["arrays", "objects", "both"]
+)
+@pytest.mark.parametrize("place", ["payload", "context", "later"])
+def test_126_levels_are_accepted_and_127_are_not(place: str, brackets: list[tuple[str, str]], user_id: str) -> None:
     """An event may have the 126 levels that its frame leaves it; a deeper one is rejected (FRAME-9, FRAME-10)."""
-    step = opening.count("[", 0, 1) + opening.count("{")
-    deepest = nested(126 if step == 1 else 64, place, opening, closing).replace("user-1", json.dumps(user_id)[1:-1])
-    assert isinstance(judged(deepest), Event)
-    too_deep = deepest.replace("1}", "[]}") if closing == "}" else deepest.replace(":1", ":[1]").replace("[1]", "[[1]]")
-    for levels in (127, 128, 400, 5_000):
-        too_deep = nested(levels, place, opening, closing).replace("user-1", json.dumps(user_id)[1:-1])
+    for levels in (3, 125, 126):
+        assert isinstance(judged(nested(levels, place, brackets, user_id)), Event)
+    for levels in (127, 128, 900, 5_000):
+        too_deep = nested(levels, place, brackets, user_id)
         assert judged(too_deep, 7) == Rejection(7, "events[7]: nested deeper than 126 levels")
+
+
+def test_brackets_are_not_levels() -> None:
+    """Many brackets side by side, or inside strings, are no depth (FRAME-9)."""
+    accepted(payload={"list": [[]] * 500, "text": '[{"' * 500, "cut": "\\" * 99 + '"[['})
+    accepted(payload={"list": [{}] * 500}, userId="\ud83d")
+
+
+# What is kept
+
+
+VERBATIM = [
+    '"n":1.50,"m":1e2,"k":-0.0,"big":1E400,"long":12345678901234567890123456789',
+    '"z":1,"a":2,"__proto__":null',
+    r'"text":"\u0041\/\u00e9\ud83d\ude80\ud83d\b"',
+    '"text":"caf\xe9 \U0001f680 \u2028"',
+    '"x" :\t[ 1 ,\r\n2 ]  , "y":{ }',
+    '"x":1,"x":2',
+]
+
+
+@pytest.mark.parametrize("members", VERBATIM)
+def test_an_event_with_an_id_is_kept_byte_by_byte(members: str) -> None:
+    """The spelling of numbers and strings, the order and the spaces of an event are kept (X-BYTES-1, EVENT-8, ID-2)."""
+    text = f"{{{members},{json.dumps(event(id='given'))[1:]}".encode()
+    found = judged(text)
+    assert isinstance(found, Event)
+    assert (found.text, found.id, found.has_given_id) == (text, "given", True)
+
+
+@pytest.mark.parametrize("members", VERBATIM)
+def test_an_event_without_an_id_is_kept_but_for_the_id(members: str) -> None:
+    """Nothing changes but the id, be it empty or missing (X-BYTES-1, ID-1)."""
+    for plain in (event(), event(id=...)):
+        text = f"{{{members},{json.dumps(plain)[1:]}"
+        found = judged(text)
+        assert isinstance(found, Event)
+        assert (found.id, found.has_given_id) == (FILLED, False)
+        filled = text.replace('"id": ""', f'"id": "{FILLED}"') if "id" in plain else f'{{"id":"{FILLED}",{text[1:]}'
+        assert found.text == filled.encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ('{"id":""}', '{"id":"N"}'),
+        ('{"id":"","x":1}', '{"id":"N","x":1}'),
+        ('{"id" : ""}', '{"id" : "N"}'),
+        ('{ "id":"" , "x":1}', '{ "id":"N" , "x":1}'),
+        ('{"x":1,"id":""}', '{"x":1,"id":"N"}'),
+        ('{"x":1}', '{"id":"N","x":1}'),
+        ('{\n "x" : 1\n}', '{"id":"N",\n "x" : 1\n}'),
+        ('{"payload":{"id":""}}', '{"id":"N","payload":{"id":""}}'),
+        ('{"id":"","payload":{"id":""}}', '{"id":"N","payload":{"id":""}}'),
+        ('{"payload":{"id":""},"id":""}', '{"payload":{"id":""},"id":"N"}'),
+        ('{"payload":[{"id":"","a":{"id":""}}],"x":""}', '{"id":"N","payload":[{"id":"","a":{"id":""}}],"x":""}'),
+        ('{"id":"","x":1,"id":""}', '{"id":"N","x":1,"id":"N"}'),
+        ('{"id":"","x":1,"id" :\n""}', '{"id":"N","x":1,"id" :\n"N"}'),
+        ('{"id":"a","x":1,"id":""}', '{"id":"N","x":1,"id":"N"}'),
+        ('{"id":"","id":"a","id":""}', '{"id":"N","id":"N","id":"N"}'),
+        (r'{"\u0069d":""}', r'{"\u0069d":"N"}'),
+        (r'{"i\u0064":"","x":1}', r'{"i\u0064":"N","x":1}'),
+        (r'{"id":"","\u0069\u0064":""}', r'{"id":"N","\u0069\u0064":"N"}'),
+        (r'{"id":"","x":"\"id\":\"\""}', r'{"id":"N","x":"\"id\":\"\""}'),
+        ('{"id":"","x":"id","y":""}', '{"id":"N","x":"id","y":""}'),
+        ('{"id":"","x":["id",""],"ID":"","idd":""}', '{"id":"N","x":["id",""],"ID":"","idd":""}'),
+        ('{"x":"\xe9\U0001f680","id":""}', '{"x":"\xe9\U0001f680","id":"N"}'),
+        (r'{"x":"\ud83d","id":""}', r'{"x":"\ud83d","id":"N"}'),
+    ],
+)
+def test_an_id_is_filled_in_where_it_belongs(text: str, filled: str) -> None:
+    """Every empty ``id`` of the event itself is filled in, none of what it holds is touched (ID-1, X-BYTES-1)."""
+    assert fill_id(text.encode(), "N").decode() == filled
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (["given"], "given"),
+        (["", "given"], "given"),
+        (["given", ""], FILLED),
+        (["", ""], FILLED),
+        (["first", "second"], "second"),
+        ([" "], " "),
+        (["\x00"], "\x00"),
+        (["\ud83d"], "\ud83d"),
+    ],
+)
+@pytest.mark.parametrize("escaped", [False, True])
+def test_the_last_id_of_several_counts(ids: list[str], expected: str, escaped: bool) -> None:
+    """Of several members ``id`` the last decides whether the client gave one, in any spelling (ID-2, FRAME-11)."""
+    pairs = [*event(id=...).items(), *(("id", one) for one in ids)]
+    found = judged(written(pairs, [""], escaped=escaped))
+    assert isinstance(found, Event)
+    assert (found.id, json.loads(found.text)["id"]) == (expected, expected)
+    assert found.has_given_id == (expected != FILLED)
+
+
+def test_ids_are_new_strings() -> None:
+    """Ids are never empty, never the same, not even of two sources, and need no escapes in JSON (ID-1)."""
+    sources = [id_source() for _ in range(3)]
+    ids = [source() for source in sources for _ in range(500)]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch("[0-9a-f-]+", one) for one in ids)
+
+
+# Against arbitrary events
+
+
+@given(VALUES | LIKELY)
+def test_any_json_value_is_judged(value: Any) -> None:
+    """Any JSON value as an event is accepted or rejected, and nothing is raised (EVENT-2, CONN-7)."""
+    outcome = judged(json.dumps(value), 5)
+    assert isinstance(outcome, Rejection)
+    assert outcome.index == 5
+    assert outcome.reason.startswith("events[5]")
+
+
+@settings(max_examples=200)
+@given(mutated())
+def test_events_are_judged_by_the_rules_of_section_4(text: str) -> None:
+    """What the rules reject is rejected and everything else is accepted (EVENT-1 to EVENT-7, EVENT-9, TIME-2)."""
+    assert isinstance(judged(text), Event) == fits(json.loads(text))
+
+
+@settings(max_examples=200)
+@given(mutated())
+def test_the_quick_way_and_the_thorough_way_agree(text: str) -> None:
+    """Both ways of reading an event accept the same ones, with the same outcome (EVENT-1, FRAME-11)."""
+    quick, thorough = judged(text), _explain(text.encode(), 0, new_id)
+    if isinstance(quick, Event) and isinstance(thorough, Event):
+        assert (quick.id, quick.instant, quick.text) == (thorough.id, thorough.instant, thorough.text)
+        for name in (*STRINGS, "id", "groupId"):
+            assert getattr(quick.envelope, name) == getattr(thorough.envelope, name)
+    else:
+        assert quick == thorough
+
+
+@settings(max_examples=200)
+@given(mutated())
+def test_an_accepted_event_is_json_equal_to_what_was_sent(text: str) -> None:
+    """Whatever is accepted keeps every member but the id, which is the event's own (EVENT-8, ID-1, ID-2)."""
+    found = judged(text)
+    if isinstance(found, Event):
+        sent = json.loads(text)
+        assert json_equal(json.loads(found.text), sent | {"id": sent.get("id") or FILLED})
+        assert found.id == json.loads(found.text)["id"]
+
+
+@settings(max_examples=200)
+@given(mutated())
+def test_an_accepted_event_keeps_its_bytes(text: str) -> None:
+    """Whatever is accepted keeps its very text, but for the id that was filled in (X-BYTES-1)."""
+    found = judged(text)
+    if isinstance(found, Event):
+        ids = [value for name, value in own_members(text) if name == "id"]
+        restored = found.text.decode().replace(f'"{FILLED}"', '""')
+        if found.has_given_id or not any(ids):
+            assert restored == (text if ids else f'{{"id":"",{text[1:]}')
+
+
+@given(st.lists(st.tuples(st.sampled_from(["id", "x", "payload"]), LIKELY | VALUES), min_size=1), st.booleans())
+def test_no_empty_id_is_left(pairs: list[tuple[str, Any]], escaped: bool) -> None:
+    """However often and however ``id`` stands in an event, whoever reads it finds the one filled in (ID-1, ID-3)."""
+    pairs = [(name, "" if name == "id" else value) for name, value in pairs]
+    text = written(pairs, ["", " ", ""], escaped=escaped)
+    filled = fill_id(text.encode(), FILLED).decode()
+    assert {value for name, value in own_members(filled) if name == "id"} == {FILLED}
+    assert json_equal(json.loads(filled), json.loads(text) | {"id": FILLED})

@@ -130,6 +130,13 @@ class TestConnection:
         async with raw_websocket(server, at_once=masked(0x1, b'{"type":"ping"}')) as peer:
             assert json.loads((await peer.receive_frame())[1]) == {"type": "pong"}
 
+    async def test_many_cookies(self, server: Running) -> None:
+        """The cookies that a browser sends to every server on localhost are no reason to refuse (CONN-1)."""
+        async with server.client(
+            additional_headers={"Cookie": "; ".join([f"c{n}={'x' * 1000}" for n in range(40)])}
+        ) as client:
+            assert await client.ask({"type": "ping"}) == {"type": "pong"}
+
     async def test_base_path(self) -> None:
         """Every endpoint moves with the base path, to the root even."""
         for base_path in ("/tracker", ""):

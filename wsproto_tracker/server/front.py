@@ -43,10 +43,10 @@ class Front:
                 if self._is_handshake(request):
                     if self.is_draining:
                         raise FrameError(ErrorCode.UNAVAILABLE, "the server is shutting down")  # CLOSE-5
-                    upgraded = UpgradedStream(stream, connection.received, self._settings.send_timeout_s)
+                    received = _handshake(request) + connection.unread
+                    upgraded = UpgradedStream(stream, received, self._settings.send_timeout_s)
                     await self._upgrades.hand_over(upgraded)
                     return
-                connection.received = b""
                 response = await self._shim.respond(request, connection)
                 if not await connection.respond(response, close=self.is_draining):
                     return
@@ -70,7 +70,8 @@ class Front:
         """Whether the WebSocket server is to answer it (CONN-1); another version is for the shim to refuse (CONN-8)."""
         upgrades = [name.strip().lower() for name in request.headers.get("upgrade", "").split(",")]
         return (
-            request.path.rstrip("/") == f"{self._settings.base_path}/ws"
+            request.method == "GET"
+            and request.path.rstrip("/") == f"{self._settings.base_path}/ws"
             and "websocket" in upgrades
             and request.headers.get("sec-websocket-version") == "13"
         )
@@ -82,3 +83,17 @@ class Front:
             await connection.respond(error_response(problem), close=True)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
+
+
+def _handshake(request: Request) -> bytes:
+    """The head again, as the WebSocket server is to read it: without the cookies of a developer's every localhost
+    application, which can be longer than a header may be there, and without parameters, which may hold a key.
+    """
+    needed = {"host", "origin", "connection", "upgrade"}
+    lines = [f"GET {request.path} HTTP/1.1"]
+    lines += [
+        f"{name}: {value}"
+        for name, value in request.headers.items()
+        if name in needed or name.startswith("sec-websocket-")
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")

@@ -63,23 +63,29 @@ class HttpConnection:
         self._settings = settings
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=settings.max_head_bytes)
         self._head_only = False
-        self.received = b""
-        """The head of the current request as it came, and what came with it, for an upgrade to take along."""
+        self._is_tls = False
+
+    @property
+    def unread(self) -> bytes:
+        """What was received and is not part of the current request, as far as it was read."""
+        return self._h11.trailing_data[0]
 
     async def wait_for_request(self) -> bool:
         """Wait until the next request begins; whether it does before the idle time is over or the client leaves."""
-        if self.received:
+        if self.unread:
             return True
+        received = b""
         with trio.move_on_after(self._settings.idle_timeout_s):
-            self.received = await self._receive()
-        return bool(self.received)
+            received = await self._receive()
+        self._is_tls = received[:1] == bytes([_TLS_HANDSHAKE])
+        return bool(received)
 
     async def read_head(self) -> Request:
         """Read the head of the request that has begun.
 
         :raises FrameError: where it is malformed, too large, too slow, or TLS.
         """
-        if self.received[:1] == bytes([_TLS_HANDSHAKE]):
+        if self._is_tls:
             raise FrameError(
                 ErrorCode.BAD_REQUEST, "this port does not speak TLS: use ws:// or http://, or put a TLS proxy in front"
             )
@@ -88,8 +94,8 @@ class HttpConnection:
                 return await self._next_head()
             except h11.RemoteProtocolError as error:
                 raise _malformed(error) from None
-            except ValueError:
-                raise FrameError(ErrorCode.BAD_REQUEST, "the target is no URL") from None
+            except ValueError as error:
+                raise FrameError(ErrorCode.BAD_REQUEST, f"the target cannot be read: {error}") from None
         raise FrameError(
             ErrorCode.TIMEOUT, f"the request head did not end within {self._settings.head_timeout_s:g} seconds"
         )
@@ -145,7 +151,6 @@ class HttpConnection:
             await self._linger()
             return False
         self._h11.start_next_cycle()
-        self.received = self._h11.trailing_data[0]
         return True
 
     def _request_is_over(self) -> bool:
@@ -165,7 +170,7 @@ class HttpConnection:
                 return _request(event)
             if event is not h11.NEED_DATA:
                 raise h11.RemoteProtocolError("the request head ended too early")
-            self.received += await self._receive()
+            await self._receive()
 
     async def _receive(self) -> bytes:
         try:
