@@ -57,7 +57,9 @@ const scenarios = {
     const connection = await connect();
     connection.send({ type: "auth", key });
     connection.send({ type: "subscribe" });
-    for (;;) await report(await connection.next());
+    let seen;
+    do await report((seen = await connection.next()));
+    while (!seen.closed);
   },
 
   /** HTTP mode while the page is visible. */
@@ -101,11 +103,13 @@ const scenarios = {
 /** A WebSocket whose frames, and whose close, are awaited one after the other. */
 async function connect() {
   const socket = new WebSocket(`${tracker.replace("http", "ws")}/ws`);
+  let closed;
   const happened = new ReadableStream({
     start(stream) {
       socket.onmessage = ({ data }) => stream.enqueue(JSON.parse(data));
-      socket.onclose = ({ code, wasClean }) => {
-        stream.enqueue({ closed: code, wasClean });
+      socket.onclose = (event) => {
+        closed = event;
+        stream.enqueue({ closed: event.code, wasClean: event.wasClean });
         stream.close();
       };
     },
@@ -119,7 +123,8 @@ async function connect() {
     send: (frame) => socket.send(JSON.stringify(frame)),
     async next() {
       const { value, done } = await happened.read();
-      return done ? new Promise(() => {}) : value;
+      if (done) throw new Error(`the connection is closed already, with ${closed.code}`);
+      return value;
     },
   };
 }
