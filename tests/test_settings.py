@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsproto_tracker import ConfigurationError, Settings, load_settings
-from wsproto_tracker.settings import PUSH_MODES, flag, options
+from wsproto_tracker.settings import PUSH_MODES, flag, mistyped_variables, options
 
 EXAMPLES: dict[str, Any] = {
     "host": "::1",
@@ -316,6 +316,17 @@ def outcome(flags: dict[str, str], environment: dict[str, str], file: Path | Non
     except ConfigurationError as refused:
         return str(refused)
     return None
+
+
+class TestMistyped:
+    def test_flag(self) -> None:
+        """An option that does not exist is refused, with the one that may have been meant."""
+        assert outcome({"prot": "1"}) == "--prot: no such option; did you mean --port?"
+
+    def test_variables(self) -> None:
+        """Variables that look like an option are told; other programs may use the prefix as well."""
+        environment = {"TRACKER_PORT": "1", "TRACKER_PROT": "1", "TRACKER_HOME": "/", "TRACKER_CONFIG": "x", "PROT": ""}
+        assert mistyped_variables(environment) == ["TRACKER_PROT is no option; did you mean TRACKER_PORT?"]
 
 
 class TestAnything:

@@ -18,7 +18,16 @@ from cattrs.gen import make_dict_structure_fn, override
 from wsproto_tracker.errors import ConfigurationError
 from wsproto_tracker.structuring import Fault, faults
 
-__all__ = ["ENVIRONMENT_PREFIX", "PUSH_MODES", "Settings", "flag", "load_settings", "options"]
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "PUSH_MODES",
+    "Settings",
+    "flag",
+    "load_settings",
+    "mistyped_variables",
+    "options",
+    "suggestion",
+]
 
 ENVIRONMENT_PREFIX = "TRACKER_"
 PUSH_MODES = ("subscribers", "queriers", "off")
@@ -44,7 +53,7 @@ def _whole_number(minimum: int, maximum: int | None = None) -> Callable[[object]
 def _seconds(value: object) -> float:
     try:
         seconds = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else -1.0
-    except ValueError:
+    except (ValueError, OverflowError):
         seconds = -1.0
     if not 0 < seconds < float("inf"):
         raise Fault("expected a number of seconds greater than 0")
@@ -134,6 +143,9 @@ class Settings:
     drain_timeout_s: float = _option(10.0, _seconds, "time to finish what is in hand at the end", metavar="SECONDS")
 
 
+_NAMES = [attribute.name for attribute in attrs.fields(Settings)]
+
+
 def options() -> "tuple[attrs.Attribute[Any], ...]":
     """The settings as attributes; ``metadata`` has ``help`` and ``metavar``."""
     return attrs.fields(Settings)
@@ -142,6 +154,11 @@ def options() -> "tuple[attrs.Attribute[Any], ...]":
 def flag(name: str) -> str:
     """A setting's spelling on the command line."""
     return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """A setting's spelling in the environment."""
+    return f"{ENVIRONMENT_PREFIX}{name.upper()}"
 
 
 def load_settings(
@@ -162,11 +179,12 @@ def load_settings(
     if file is not None:
         for name, value in _read_file(file).items():
             values[name], spelled[name] = value, f"{file}: {name}"
-    for attribute in options():
-        variable = f"{ENVIRONMENT_PREFIX}{attribute.name.upper()}"
-        if variable in environment:
-            values[attribute.name], spelled[attribute.name] = environment[variable], variable
+    for name in _NAMES:
+        if variable(name) in environment:
+            values[name], spelled[name] = environment[variable(name)], variable(name)
     for name, value in flags.items():
+        if name not in _NAMES:
+            raise ConfigurationError(f"{flag(name)}: no such option{suggestion(name, flag)}")
         values[name], spelled[name] = value, flag(name)
     try:
         return _CONVERTER.structure(values, Settings)
@@ -177,23 +195,37 @@ def load_settings(
 
 def _read_file(file: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
+        text = file.read_text("utf-8")
     except UnicodeDecodeError:
         raise ConfigurationError(f"{file}: expected TOML in UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except (OSError, ValueError) as error:  # a ValueError for a path that is none
+        raise ConfigurationError(f"{file}: cannot be read: {getattr(error, 'strerror', error)}") from None
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{file}: expected TOML: {error}") from None
-    names = [attribute.name for attribute in options()]
-    unknown = [f"{file}: {name}: no such option{_suggestion(name, names)}" for name in table if name not in names]
+    unknown = [f"{file}: {name}: no such option{suggestion(name)}" for name in table if name not in _NAMES]
     if unknown:
         raise ConfigurationError("\n".join(unknown))
     return table
 
 
-def _suggestion(name: str, names: list[str]) -> str:
-    close = get_close_matches(name.replace("-", "_"), names, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; the options are {', '.join(names)}"
+def suggestion(name: str, spelling: Callable[[str], str] = str) -> str:
+    """The end of a sentence about an option that does not exist: the one that may have been meant, or all of them."""
+    close = get_close_matches(name.replace("-", "_").lower(), _NAMES, n=1)
+    if close:
+        return f"; did you mean {spelling(close[0])}?"
+    return f"; the options are {', '.join(map(spelling, _NAMES))}"
+
+
+def mistyped_variables(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like one of ours and is none; others may use the prefix as well."""
+    ours = {variable(name) for name in _NAMES} | {f"{ENVIRONMENT_PREFIX}CONFIG"}
+    return [
+        f"{name} is no option{suggestion(name.removeprefix(ENVIRONMENT_PREFIX), variable)}"
+        for name in environment
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in ours and get_close_matches(name, ours, n=1, cutoff=0.85)
+    ]
 
 
 def _reader(parse: Callable[[object], Any]) -> Callable[[object, object], Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from wsproto_tracker.cli import serve
 from wsproto_tracker.errors import ConfigurationError, ServeError
+from wsproto_tracker.settings import flag, suggestion
 from wsproto_tracker.version import __version__
 
 __all__ = ["main"]
@@ -33,12 +34,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"wsproto-tracker {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     serve.add_to(commands)
-    parsed = parser.parse_args(arguments)
+    parsed, rest = parser.parse_known_args(arguments)
+    if rest:
+        parsed.parser.error(_unknown(rest))
     try:
         return int(parsed.run(parsed))
-    except ConfigurationError as error:
-        print(f"wsproto-tracker: {error}", file=sys.stderr)
-        return _USAGE
-    except ServeError as error:
-        print(f"wsproto-tracker: {error}", file=sys.stderr)
-        return _FAILED
+    except (ConfigurationError, ServeError) as error:
+        for line in str(error).splitlines():
+            print(f"wsproto-tracker: {line}", file=sys.stderr)
+        return _USAGE if isinstance(error, ConfigurationError) else _FAILED
+
+
+def _unknown(rest: Sequence[str]) -> str:
+    """What to say of arguments that no command takes; their values may be secrets, and are not repeated (SEC-1)."""
+    flags = [argument.partition("=")[0] for argument in rest if argument.startswith("-")]
+    if not flags:
+        return "expected options only, such as --port 4242"
+    return "\n".join(f"{name}: no such option{suggestion(name.lstrip('-'), flag)}" for name in flags)

@@ -2,7 +2,9 @@
 
 import argparse
 import logging
+import os
 import signal
+import sys
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from wsproto_tracker.server import Address, Server, serve
-from wsproto_tracker.settings import ENVIRONMENT_PREFIX, Settings, flag, load_settings, options
+from wsproto_tracker.settings import ENVIRONMENT_PREFIX, Settings, flag, load_settings, mistyped_variables, options
 from wsproto_tracker.version import __version__
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def add_to(commands: "Commands") -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "serve",
+        usage="wsproto-tracker serve [OPTION ...]",
         help="run the server",
         description="Run the server: one port for WebSocket and HTTP.",
         epilog=_EPILOG,
@@ -49,7 +52,7 @@ def add_to(commands: "Commands") -> None:
             help=option.metadata["help"] + default,
         )
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with these options")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -60,8 +63,13 @@ def run(parsed: argparse.Namespace) -> int:
     """
     given = {option.name: getattr(parsed, option.name) for option in options()}
     settings = load_settings({name: value for name, value in given.items() if value is not None}, file=parsed.config)
+    for sentence in mistyped_variables(os.environ):
+        print(f"wsproto-tracker: {sentence}", file=sys.stderr)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    return trio.run(_run, settings)
+    try:
+        return trio.run(_run, settings)
+    except ExceptionGroup as group:
+        raise _only(group) from None
 
 
 async def _run(settings: Settings) -> int:
@@ -74,14 +82,30 @@ async def _run(settings: Settings) -> int:
                 nursery.cancel_scope.cancel()
 
             server: Server = await nursery.start(serve_to_the_end)
-            print(greeting(settings, server.addresses), flush=True)
+            _say(greeting(settings, server.addresses))
             await anext(signals)
-            print("stopping: finishing what is in hand; once more stops at once", flush=True)
+            _say("stopping: finishing what is in hand; once more stops at once")
             server.stop()
             await anext(signals)
             was_cut_short = True
             nursery.cancel_scope.cancel()
     return int(was_cut_short)
+
+
+def _only(group: ExceptionGroup[Exception]) -> Exception:
+    """The error that a nursery has wrapped, where it is the only one."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _say(text: str) -> None:
+    """Print; where nobody reads it, that is no reason to stop serving."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
 
 
 def greeting(settings: Settings, addresses: tuple[Address, ...]) -> str:

@@ -151,7 +151,7 @@ async def _listen(settings: Settings) -> list[trio.SocketListener]:
     where = f"{settings.host} port {settings.port}"
     try:
         return await trio.open_tcp_listeners(settings.port, host=settings.host)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         raise ServeError(f"--host: {settings.host} is no address, and no name that can be found") from None
     except OSError as error:
         cause = error if error.errno else error.__cause__
