@@ -321,7 +321,7 @@ def outcome(flags: dict[str, str], environment: dict[str, str], file: Path | Non
 class TestMistyped:
     def test_flag(self) -> None:
         """An option that does not exist is refused, with the one that may have been meant."""
-        assert outcome({"prot": "1"}) == "--prot: no such option; did you mean --port?"
+        assert outcome({"prot": "1"}, {}) == "--prot: no such option; did you mean --port?"
 
     def test_variables(self) -> None:
         """Variables that look like an option are told; other programs may use the prefix as well."""
