@@ -1,7 +1,6 @@
 """HTTP/1.1 on one connection, by ``h11``: requests in, responses out, and every wait with its bound."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from email.utils import formatdate
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
@@ -41,13 +40,12 @@ class Request:
 class Response:
     """What is sent back.
 
-    :ivar body: all of it, or in pieces, for then its length is not known.
+    :ivar body: JSON, all of it, or in pieces where its length is not known.
     """
 
     status: int
     body: bytes | AsyncGenerator[bytes, None] = b""
     headers: tuple[tuple[str, str], ...] = ()
-    content_type: str = "application/json"
 
 
 def error_response(problem: FrameError, headers: tuple[tuple[str, str], ...] = ()) -> Response:
@@ -132,7 +130,7 @@ class HttpConnection:
         close = close or not self._request_is_over()
         headers = [("Date", formatdate(usegmt=True)), ("Server", "wsproto-tracker"), *response.headers]
         if response.status != 204:
-            headers += [("Content-Type", response.content_type), ("Cache-Control", "no-store")]
+            headers += [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
             headers += [("X-Content-Type-Options", "nosniff")]
             if isinstance(body, bytes):
                 headers.append(("Content-Length", str(len(body))))
@@ -194,9 +192,8 @@ class HttpConnection:
         if isinstance(body, bytes):
             await self._send(h11.Data(data=body))
             return
-        async with aclosing(body):
-            async for piece in body:
-                await self._send(h11.Data(data=piece))
+        async for piece in body:
+            await self._send(h11.Data(data=piece))
 
     async def _send(self, event: h11.Event) -> None:
         data = self._h11.send(event)
