@@ -12,6 +12,7 @@ from tests.raw_websocket import masked, raw_websocket
 from tests.support import Running, event, ingest, running
 from wsproto_tracker import ServeError, Server, Settings, serve
 from wsproto_tracker.protocol.events import Event
+from wsproto_tracker.server.websocket import Conversation
 from wsproto_tracker.store import MemoryStore, Receipt
 
 
@@ -77,7 +78,19 @@ class TestStop:
             await peer.stream.send_all(masked(0x1, ingest(event()).encode()) + masked(0x8, b"\x03\xe9"))
             with trio.fail_after(20):
                 assert await peer.stream.receive_some() == b""
+                while not kept:
+                    await trio.sleep(0.01)
             assert len(kept) == 1
+
+    async def test_handshake_during_the_stop(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A connection that opens just as the server stops is answered like the others, then closed (CLOSE-4)."""
+        async with running() as server:
+            run = Conversation.run
+            monkeypatch.setattr(Conversation, "run", lambda self, **_: run(self, already_draining=True))
+            async with raw_websocket(server, at_once=masked(0x1, ingest(event()).encode())) as peer:
+                assert json.loads((await peer.receive_frame())[1]) == {"type": "ack", "saved": 1}
+                opcode, payload = await peer.receive_frame()
+                assert (opcode & 0x0F, payload[:2]) == (0x8, b"\x03\xe9")
 
     async def test_late_handshake(self, server: Running) -> None:
         """A handshake that comes while the server shuts down is refused with 503, not accepted and closed (CLOSE-5)."""

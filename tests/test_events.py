@@ -433,14 +433,14 @@ def test_any_json_value_is_judged(value: Any) -> None:
     assert outcome.reason.startswith("events[5]")
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(mutated())
 def test_events_are_judged_by_the_rules_of_section_4(text: str) -> None:
     """What the rules reject is rejected and everything else is accepted (EVENT-1 to EVENT-7, EVENT-9, TIME-2)."""
     assert isinstance(judged(text), Event) == fits(json.loads(text))
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(mutated())
 def test_the_quick_way_and_the_thorough_way_agree(text: str) -> None:
     """Both ways of reading an event accept the same ones, with the same outcome (EVENT-1, FRAME-11)."""
@@ -453,7 +453,7 @@ def test_the_quick_way_and_the_thorough_way_agree(text: str) -> None:
         assert quick == thorough
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(mutated())
 def test_an_accepted_event_is_json_equal_to_what_was_sent(text: str) -> None:
     """Whatever is accepted keeps every member but the id, which is the event's own (EVENT-8, ID-1, ID-2)."""
@@ -464,7 +464,7 @@ def test_an_accepted_event_is_json_equal_to_what_was_sent(text: str) -> None:
         assert found.id == json.loads(found.text)["id"]
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(mutated())
 def test_an_accepted_event_keeps_its_bytes(text: str) -> None:
     """Whatever is accepted keeps its very text, but for the id that was filled in (X-BYTES-1)."""
@@ -472,7 +472,7 @@ def test_an_accepted_event_keeps_its_bytes(text: str) -> None:
     if isinstance(found, Event):
         ids = [value for name, value in own_members(text) if name == "id"]
         restored = found.text.decode().replace(f'"{FILLED}"', '""')
-        if found.has_given_id or not any(ids):
+        if found.has_given_id or all(one == "" for one in ids):
             assert restored == (text if ids else f'{{"id":"",{text[1:]}')
 
 

@@ -75,6 +75,8 @@ def _read_quickly(text: str, decoder: _IngestDecoder) -> list[bytes] | None:
     """The events of an ingest, cut out of its text; ``None`` where only the thorough way can tell."""
     try:
         events = [bytes(raw) for raw in decoder.decode(text).events]
+    except UnicodeEncodeError:
+        raise FrameError(ErrorCode.BAD_JSON, "not text: a lone surrogate stands outside of escapes") from None
     except (msgspec.DecodeError, RecursionError):
         return None
     beside = json_text.openers(text) - sum(map(json_text.openers, events))

@@ -9,7 +9,6 @@ from ipaddress import IPv6Address, ip_address
 
 import attrs
 import trio
-from websockets.frames import CloseCode
 from websockets.trio.server import Server as WebSocketServer
 from websockets.trio.server import ServerConnection
 from websockets.trio.server import serve as serve_websocket
@@ -88,12 +87,10 @@ async def _serve(
     conversations: set[Conversation] = set()
 
     async def converse(websocket: ServerConnection) -> None:
-        if front.is_draining:
-            return await websocket.aclose(CloseCode.GOING_AWAY)
         conversation = Conversation(websocket, tracker)
         conversations.add(conversation)
         try:
-            await conversation.run()
+            await conversation.run(already_draining=front.is_draining)
         finally:
             conversations.discard(conversation)
 

@@ -52,14 +52,19 @@ class Conversation:
         self._received = 0  # messages
         self._in_hand = 0  # actions that wait to be carried out
 
-    async def run(self) -> None:
-        """Converse until the connection is closed and everything that came is carried out (ACK-6)."""
+    async def run(self, *, already_draining: bool = False) -> None:
+        """Converse until the connection is closed and everything that came is carried out (ACK-6).
+
+        :param already_draining: whether the server began to shut down while this connection was being opened.
+        """
         settings = self._tracker.settings
         send, receive = trio.open_memory_channel[Action | _Saving](settings.max_pending_replies)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._keep_alive)
                 nursery.start_soon(self._read, send)
+                if already_draining:
+                    nursery.start_soon(self.drain)
                 async with receive:
                     async for action in receive:
                         await self._carry_out(action, nursery)
