@@ -195,6 +195,8 @@ def _fill_id_anywhere(text: str, filled: str) -> str:
     spans = [(begin, end) for name, begin, end in json_text.members(text) if name == "id"]
     if not spans:
         return f'{{"id":{filled},{text[1:]}'
-    for begin, end in reversed(spans):  # twice the same name is legal JSON: no empty id may be left (FRAME-11)
-        text = text[:begin] + filled + text[end:]
-    return text
+    pieces, position = [], 0
+    for begin, end in spans:  # twice the same name is legal JSON: no empty id may be left (FRAME-11)
+        pieces += [text[position:begin], filled]
+        position = end
+    return "".join([*pieces, text[position:]])
