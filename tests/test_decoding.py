@@ -632,3 +632,17 @@ def test_arbitrary_json_is_a_frame_or_an_error(value: Any, indented: bool) -> No
 def test_a_frame_with_wrong_characters_saves_nothing_wrong(text: str) -> None:
     """A frame with some wrong characters is refused unless it is JSON still, and raises nothing else (FRAME-5)."""
     assert_saves_only_what_was_sent(text, outcome(read_frame, text))
+
+
+def test_every_depth_is_borne() -> None:
+    """However deep an event is nested, near the interpreter's own limit too, nothing else is raised (FRAME-10)."""
+    for depth in [*range(120, 132), *range(800, 1010), 20_000]:
+        deep = EVENT.replace('"payload": {', f'"payload": {{"deep":{"[" * depth}{"]" * depth},', 1)
+        for neighbour in ("0", '"\\ud83d"'):  # the second sends the frame the thorough way
+            text = f'{{"type":"ingest","events":[{EVENT},{deep},{neighbour}]}}'
+            found = outcome(read_frame, text)
+            if isinstance(found, Batch):
+                assert len(found.events) == (2 if depth < 125 else 1)
+            else:
+                assert isinstance(found, FrameError)
+                assert found.code is ErrorCode.BAD_JSON

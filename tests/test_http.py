@@ -439,7 +439,7 @@ class TestFront:
         self, server: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A fault of the server ends the connection concerned, is logged, and leaves the others (CONN-7)."""
-        monkeypatch.setattr("wsproto_tracker.server.shim.read_body", lambda *_: 1 / 0)
+        monkeypatch.setattr("wsproto_tracker.server.shim.read_body", lambda *_, **__: 1 / 0)
         assert await server.raw(b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n") == b""
         assert "ZeroDivisionError" in caplog.text
         assert (await server.http("GET", "/ping")).status == 200

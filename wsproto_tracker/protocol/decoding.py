@@ -12,7 +12,7 @@ from cattrs import ClassValidationError
 
 from wsproto_tracker.errors import ErrorCode, FrameError
 from wsproto_tracker.protocol import json_text
-from wsproto_tracker.protocol.events import Batch, Event, Rejection, read_event
+from wsproto_tracker.protocol.events import MAX_LISTED_REJECTIONS, Batch, Event, Rejection, read_event
 from wsproto_tracker.protocol.frames import INCOMING, Auth, EventsQuery, Ingest, IngestBody, Ping, Subscribe
 from wsproto_tracker.protocol.query import Query, query_converter
 from wsproto_tracker.structuring import faults
@@ -123,19 +123,26 @@ def _split_events(text: str, data: dict[str, Any], req_id: str | None) -> list[b
     if not isinstance(data.get("events"), list):
         fault = "expected an array" if "events" in data else "missing"
         raise FrameError(ErrorCode.BAD_FRAME, f"events: {fault}", req_id)  # INGEST-4, HTTP-5
-    spans = {name: (begin, end) for name, begin, end in json_text.members(text)}  # the last counts, FRAME-11
-    begin, end = spans["events"]
-    if json_text.openers(text[:begin]) + json_text.openers(text[end:]) > json_text.MAX_DEPTH:
-        _check_depth(f"{text[:begin]}0{text[end:]}", req_id)  # what stands beside the events
-    return [text[first:last].encode() for first, last in json_text.elements(text, begin)]
+    try:
+        spans = {name: (begin, end) for name, begin, end in json_text.members(text)}  # the last counts, FRAME-11
+        begin, end = spans["events"]
+        events = [text[first:last].encode() for first, last in json_text.elements(text, begin)]
+    except RecursionError:  # it was just about read as a whole
+        raise FrameError(ErrorCode.BAD_JSON, _TOO_DEEP, req_id) from None
+    _check_depth(f"{text[:begin]}0{text[end:]}", req_id)  # what stands beside the events
+    return events
 
 
 def _batch(events: Sequence[bytes], new_id: Callable[[], str]) -> Batch:
-    judged = [read_event(event, index, new_id) for index, event in enumerate(events)]
-    return Batch(
-        tuple(event for event in judged if isinstance(event, Event)),
-        tuple(rejection for rejection in judged if isinstance(rejection, Rejection)),
-    )
+    accepted: list[Event] = []
+    rejected: list[Rejection] = []
+    for index, text in enumerate(events):
+        judged = read_event(text, index, new_id)
+        if isinstance(judged, Event):
+            accepted.append(judged)
+        elif len(rejected) < MAX_LISTED_REJECTIONS:
+            rejected.append(judged)
+    return Batch(tuple(accepted), tuple(rejected))
 
 
 def _check_depth(text: str, req_id: str | None = None) -> None:

@@ -19,11 +19,14 @@ from wsproto_tracker.protocol import json_text
 from wsproto_tracker.protocol.timestamps import parse_timestamp
 from wsproto_tracker.structuring import Fault, faults, strict_converter
 
-__all__ = ["Batch", "Envelope", "Event", "Level", "Rejection", "id_source", "read_event"]
+__all__ = ["MAX_LISTED_REJECTIONS", "Batch", "Envelope", "Event", "Level", "Rejection", "id_source", "read_event"]
 
 Level = Literal["debug", "info", "warn", "error"]
 EventType = NewType("EventType", str)
 Timestamp = NewType("Timestamp", str)
+
+MAX_LISTED_REJECTIONS = 1_000
+"""How many rejections of one frame are told (X-REJECT-2)."""
 
 _EVENT_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
 _MAX_EVENT_DEPTH = json_text.MAX_DEPTH - 2  # an event stands in the array of a frame
@@ -85,7 +88,7 @@ class Rejection:
 
 @attrs.frozen
 class Batch:
-    """The events of one ``ingest`` frame, the valid ones and the others (INGEST-2, INGEST-3)."""
+    """The valid events of one ``ingest`` frame, and the first of the others (INGEST-2, INGEST-3, X-REJECT-2)."""
 
     events: tuple[Event, ...]
     rejected: tuple[Rejection, ...]

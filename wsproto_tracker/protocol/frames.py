@@ -36,10 +36,6 @@ __all__ = [
     "response",
 ]
 
-MAX_LISTED_REJECTIONS = 1_000
-"""How many rejections one ack lists (X-REJECT-2)."""
-
-
 # From clients
 
 
@@ -142,7 +138,7 @@ OUTGOING: dict[type[Outgoing], str] = {
 
 def ack(saved: int, duplicates: int, rejected: tuple[Rejection, ...]) -> Ack:
     """The ack of one ``ingest`` frame (ACK-3, X-REJECT-1, X-DUP-2)."""
-    return Ack(saved=saved, duplicates=duplicates or UNSET, rejected=rejected[:MAX_LISTED_REJECTIONS] or UNSET)
+    return Ack(saved=saved, duplicates=duplicates or UNSET, rejected=rejected or UNSET)
 
 
 def error(problem: FrameError) -> Error:

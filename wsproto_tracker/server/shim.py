@@ -1,6 +1,7 @@
 """The HTTP shim: ingest, read and ping for those who do not come by WebSocket (SPEC.md section 9)."""
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import attrs
@@ -98,7 +99,8 @@ class Shim:
             raise FrameError(ErrorCode.UNSUPPORTED, "content type: expected application/json or text/plain")
         if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise FrameError(ErrorCode.UNSUPPORTED, "content coding: expected none")
-        batch = read_body(await connection.read_body(request), self.tracker.new_id)
+        body = await connection.read_body(request)
+        batch = await self.tracker.decode(partial(read_body, new_id=self.tracker.new_id), body)
         receipt = await self.tracker.append(batch)
         return Response(200, await self.tracker.commit(batch, receipt))  # HTTP-3, HTTP-4
 

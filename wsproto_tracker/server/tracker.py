@@ -1,7 +1,10 @@
 """The tracker itself, whatever the transport: it saves batches, answers queries, and tells subscribers."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import TypeVar
+
+import trio
 
 from wsproto_tracker.access import Access
 from wsproto_tracker.protocol import frames
@@ -15,6 +18,10 @@ from wsproto_tracker.store import EventStore, Receipt
 __all__ = ["Tracker"]
 
 _PIECE_BYTES = 64 * 1024
+_LARGE_BYTES = 256 * 1024  # decoding so much takes some milliseconds
+
+T = TypeVar("T", str | bytes, bytes)
+D = TypeVar("D")
 
 
 class Tracker:
@@ -29,6 +36,12 @@ class Tracker:
         self.access = Access(settings.api_key)
         self.hub = Hub(settings.max_push_bytes)
         self.new_id = id_source()
+
+    async def decode(self, function: Callable[[T], D], message: T) -> D:
+        """Decode a message: at once if it is small, in a thread if it would hold up other connections (CONN-7)."""
+        if len(message) < _LARGE_BYTES:
+            return function(message)
+        return await trio.to_thread.run_sync(function, message)
 
     async def append(self, batch: Batch) -> Receipt:
         """Put a batch on its way into the store; waits while too much is on its way."""

@@ -91,7 +91,7 @@ class Conversation:
                 except ConnectionClosed:
                     return
                 self._received += 1
-                for action in self._session.receive(message):
+                for action in await self._tracker.decode(self._session.receive, message):
                     self._in_hand += 1
                     if isinstance(action, Save):
                         await actions.send(_Saving(action.batch, await self._tracker.append(action.batch)))
