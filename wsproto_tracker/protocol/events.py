@@ -112,7 +112,7 @@ def read_event(text: bytes, index: int, new_id: Callable[[], str]) -> Event | Re
     try:
         envelope = _ENVELOPE.decode(text)
         instant = parse_timestamp(envelope.timestamp)
-    except ValueError:  # msgspec's errors are ValueErrors; so is a timestamp that is none
+    except (msgspec.DecodeError, ValueError):  # the latter for a timestamp that is none
         return _explain(text, index, new_id)
     if not _is_harmless(envelope):
         return _explain(text, index, new_id)
