@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 
 from tests.support import event
 from wsproto_tracker.protocol.decoding import read_parameters
-from wsproto_tracker.protocol.events import Event, id_source, read_event
+from wsproto_tracker.protocol.events import Event, new_id, read_event
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.protocol.timestamps import format_instant
-from wsproto_tracker.store import Answer, Appended, EventStore
-
-new_id = id_source()
+from wsproto_tracker.store import Answer, Appended, EventStore, OnStored
 
 
 def accepted(**members: Any) -> Event:
@@ -123,7 +121,9 @@ queries = st.fixed_dictionaries(
 class StoreContract:
     """Every store passes all of these."""
 
-    def open_store(self, max_events: int = 1000) -> AbstractAsyncContextManager[EventStore]:
+    def open_store(
+        self, max_events: int = 1000, on_stored: OnStored = lambda _events: None
+    ) -> AbstractAsyncContextManager[EventStore]:
         raise NotImplementedError
 
     async def test_empty(self) -> None:
@@ -234,6 +234,15 @@ class StoreContract:
                 await receipt.committed()
             assert (await receipt.committed()).duplicates == 0
             assert await ids(store) == ["a"]
+
+    async def test_tells_what_is_stored(self) -> None:
+        """Every event that is stored is told once, in the order of arrival, before its commit is known (X-SUB-1)."""
+        told: list[str] = []
+        async with self.open_store(on_stored=lambda events: told.extend(entry.id for entry in events)) as store:
+            await append(store, at(3, id="a"), at(1, id="b"))
+            assert told == ["a", "b"]
+            await append(store, at(2, id="b"), at(0, id="c"))
+            assert told == ["a", "b", "c"]
 
     async def test_concurrent_appends(self) -> None:
         """Batches of several tasks are all kept, each in its own order."""

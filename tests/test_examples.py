@@ -15,7 +15,7 @@ from wsproto_tracker.access import Access
 from wsproto_tracker.errors import ErrorCode, FrameError
 from wsproto_tracker.protocol import frames
 from wsproto_tracker.protocol.decoding import read_body
-from wsproto_tracker.protocol.events import Event, Rejection, id_source, read_event
+from wsproto_tracker.protocol.events import Event, Rejection, new_id, read_event
 from wsproto_tracker.protocol.session import Action, Answer, Reply, Save, Session, StartPush
 
 SCHEMAS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((SPEC / "schemas").glob("*.json"))}
@@ -26,7 +26,6 @@ REGISTRY: Registry[Any] = Registry().with_resources(
 VALIDATORS = {name: Draft202012Validator(schema, registry=REGISTRY) for name, schema in SCHEMAS.items()}
 FROM_CLIENTS = ["frame-auth", "frame-events-query", "frame-ingest", "frame-ping", "frame-subscribe", "frame-unknown"]
 NOON = "2026-11-23T12:00:00.000Z"
-new_id = id_source()
 
 
 def cases(name: str) -> list[Any]:

@@ -102,6 +102,20 @@ class TestIngest:
             exact = body(event())
             assert (await server.http("POST", "/events", exact.ljust(4096))).status == 200
 
+    async def test_client_that_sends_before_it_reads(self) -> None:
+        """A client that sends all of a refused body before it reads finds the answer there (HTTP-13)."""
+        async with running(max_frame_bytes=4096) as server:
+            stream = await server.connect()
+            async with stream:
+                size = 20_000_000
+                await stream.send_all(
+                    b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + b" " * size
+                )
+                received = b""
+                async for chunk in stream:
+                    received += chunk
+            assert parse_response(received, "POST").status == 413
+
     async def test_announced_body_over_the_limit(self) -> None:
         """A body that says it is too large is refused before it is read (HTTP-13, HTTP-15)."""
         async with running(max_frame_bytes=4096) as server:
@@ -344,6 +358,55 @@ class TestFront:
         statuses = [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]]
         assert statuses == [b"200", b"200", b"404", b"200", b"200"]
         assert b'"total":2' in received
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    async def test_rubbish_on_a_used_connection(self, server: Running, method: str) -> None:
+        """Rubbish behind a request gets its answer, and takes nobody along (CONN-7)."""
+        received = await server.raw(f"{method} /_tracker/ping HTTP/1.1\r\nHost: x\r\n\r\nrubbish\r\n\r\n".encode())
+        assert received.startswith(b"HTTP/1.1 200 ")
+        assert b"HTTP/1.1 400 " in received
+        assert received.endswith(b'"this is no HTTP/1.1 request"}')
+        assert (await server.http("GET", "/ping")).status == 200
+
+    @pytest.mark.parametrize(
+        ("target", "status"),
+        [("//elsewhere/_tracker/ping", 404), ("http://elsewhere/_tracker/ping", 200), ("/_tracker/ping?a=?b", 200)],
+    )
+    async def test_targets(self, server: Running, target: str, status: int) -> None:
+        """The absolute form, as proxies get it, is read as well; two slashes are no host."""
+        received = await server.raw(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        assert parse_response(received).status == status
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            b"GET /_tracker HTTP/1.1\r\nHost: x\r\nX-Tracker-Key : gu3ss\r\n\r\n",
+            b"GET /_tracker HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Tracker-Key: gu3ss\x01\r\n\r\n",
+            b"GET /_tracker?key=gu3ss foo HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET http://gu3ss\xe2\x84\x80/?key=gu3ss HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET /gu3ss HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        ],
+    )
+    async def test_nothing_is_quoted(self, locked: Running, request_: bytes, caplog: pytest.LogCaptureFixture) -> None:
+        """A malformed request is not quoted, neither to the client nor in the log: it may hold a key (SEC-1, SEC-3)."""
+        received = await locked.raw(request_)
+        assert received.startswith(b"HTTP/1.1 40")
+        assert b"gu3ss" not in received
+        assert "gu3ss" not in caplog.text
+
+    async def test_slow_reader(self) -> None:
+        """A client that reads a large answer slowly, but without a pause, gets all of it."""
+        async with running(send_timeout_s=1.0) as server:
+            await server.http("POST", "/events", body(event(payload={"text": "x" * 12_000_000})))
+            stream = await server.connect()
+            received = 0
+            async with stream:
+                await stream.send_all(b"GET /_tracker HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                with trio.fail_after(60):
+                    while data := await stream.receive_some(65536):
+                        received += len(data)
+                        await trio.sleep(0.01)
+            assert received > 12_000_000
 
     async def test_handshake_on_a_used_connection(self, server: Running) -> None:
         """A connection that served HTTP may still become a WebSocket."""

@@ -110,6 +110,54 @@ async def test_slow_reader() -> None:
         assert len(received) + dropped == sent
 
 
+async def test_saver_that_does_not_read(server: Running) -> None:
+    """What is saved is pushed at once, in the order of saving, though its sender does not take its ack (X-SUB-1)."""
+    async with server.client() as subscriber, server.client() as writer, raw_websocket(server) as lazy:
+        for _ in range(10):
+            await writer.ask(ingest(*[event(payload={"noise": os.urandom(2000).hex()})] * 500))
+        assert await subscriber.ask({"type": "subscribe"}) == {"type": "subscribed"}
+        await lazy.send_frame(0x1, query().encode())  # an answer that it will not read
+        await lazy.send_frame(0x1, ingest(event(userId="first")).encode())
+        assert [entry["userId"] for entry in (await subscriber.receive())["events"]] == ["first"]
+        await writer.ask(ingest(event(userId="second")))
+        assert [entry["userId"] for entry in (await subscriber.receive())["events"]] == ["second"]
+
+
+async def test_large_batches(server: Running) -> None:
+    """A batch that is large comes in pushes that a client with common limits can take, in order (X-SUB-1, PUSH-2)."""
+    async with server.client() as subscriber, server.client() as writer:
+        await subscriber.ask({"type": "subscribe"})
+        batch = [event(userId=str(number), payload={"text": "x" * 10_000}) for number in range(60)]
+        await writer.ask(ingest(*batch))
+        users: list[str] = []
+        while len(users) < 60:
+            message = await subscriber.websocket.recv()
+            assert len(message) < 100_000
+            users += [entry["userId"] for entry in json.loads(message)["events"]]
+        assert users == [str(number) for number in range(60)]
+
+
+async def test_nothing_is_missed_at_the_start(server: Running) -> None:
+    """What is saved after subscribed was sent is pushed, even while that is still on its way (X-SUB-1)."""
+    async with server.client() as writer, trio.open_nursery() as nursery:
+        saved = 0
+
+        async def write() -> None:
+            nonlocal saved
+            while True:
+                assert (await writer.ask(ingest(event(userId=str(saved)))))["saved"] == 1
+                saved += 1
+
+        nursery.start_soon(write)
+        for _ in range(50):
+            async with server.client() as subscriber:
+                await subscriber.ask({"type": "subscribe"})
+                acked = saved  # all of these were saved before, and all others after
+                first = int((await subscriber.receive())["events"][0]["userId"])
+                assert first <= acked + 1
+        nursery.cancel_scope.cancel()
+
+
 def test_dropped_are_counted() -> None:
     """What does not fit is counted, and told with the first push that fits again (X-SUB-2)."""
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 
 from tests.support import event, ingest, query
 from wsproto_tracker.access import Access
-from wsproto_tracker.protocol.events import id_source
+from wsproto_tracker.protocol.events import new_id
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.protocol.session import Action, Answer, Close, Reply, Save, Session, StartPush, State
 
@@ -41,7 +41,7 @@ WRONG_AUTHS = [WRONG, '{"type":"auth"}', '{"type":"auth","key":""}', json.dumps(
 
 
 def session(key: str | None = None, *, push: bool = True) -> Session:
-    return Session(Access(key), id_source(), push=push)
+    return Session(Access(key), new_id, push=push)
 
 
 def opened() -> Session:
@@ -315,3 +315,13 @@ class Naive(RuleBasedStateMachine):
 def test_any_sequence_of_messages_does_what_a_naive_model_says() -> None:
     """Keys, frames and rubbish in any order are handled as the model says (AUTH-1 to AUTH-8, CLOSE-1, X-SUB-4)."""
     run_state_machine_as_test(Naive, settings=settings(max_examples=80, stateful_step_count=12))
+
+
+def test_events_of_strangers_are_not_judged() -> None:
+    """Before the key has come, an ingest costs no more than reading its text: no event of it is looked at (AUTH-5)."""
+
+    def new_id() -> str:
+        pytest.fail("an event was judged")
+
+    locked = Session(Access("s3cret"), new_id)
+    assert [type(action) for action in locked.receive(ingest(event(), event()))] == [Reply, Close]

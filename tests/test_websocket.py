@@ -103,6 +103,14 @@ class TestConnection:
             assert (await bystander.ask(ingest(event())))["saved"] == 1
             assert await silent.ask({"type": "ping"}) == {"type": "pong"}
 
+    async def test_old_http(self, server: Running) -> None:
+        """A handshake in HTTP/1.0 is none (CONN-8)."""
+        received = await server.raw(
+            b"GET /_tracker/ws HTTP/1.0\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        assert received.startswith(b"HTTP/1.1 426 ")
+
     @pytest.mark.parametrize(
         ("path", "version", "status"),
         [("/_tracker/ws", "12", 426), ("/_tracker/ws", "", 426), ("/_tracker", "13", 200), ("/nowhere", "13", 404)],
@@ -397,6 +405,13 @@ class TestIngest:
             assert all(isinstance(name, str) and name for name in found)
             assert len(set(found)) == 4
             assert [entry["id"] for entry in await client.events()] == found
+
+    async def test_ids_cannot_be_taken_in_advance(self, server: Running) -> None:
+        """What an event's id is tells a client nothing of the ids to come (ID-1)."""
+        async with server.client() as client:
+            await client.ask(ingest(*[event()] * 64))
+            found = [entry["id"] for entry in await client.events()]
+            assert len({name[:8] for name in found}) == len({name[-8:] for name in found}) == 64
 
     async def test_sent_again(self, server: Running) -> None:
         """An id that is stored for its app is acked and not stored again (X-DUP-1, X-DUP-2)."""

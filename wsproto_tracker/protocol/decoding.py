@@ -20,6 +20,7 @@ from wsproto_tracker.structuring import faults
 __all__ = ["Frame", "read_body", "read_frame", "read_parameters"]
 
 _TYPE_NAMES = ", ".join(sorted([*INCOMING, "ingest"]))
+NewId = Callable[[], str]
 Frame = Auth | Batch | EventsQuery | Ping | Subscribe
 
 _IngestDecoder = msgspec.json.Decoder[Ingest] | msgspec.json.Decoder[IngestBody]
@@ -30,17 +31,18 @@ _CONVERTER = query_converter()
 _TOO_DEEP = f"nested deeper than {json_text.MAX_DEPTH} levels"
 
 
-def read_frame(text: str, new_id: Callable[[], str]) -> Frame:
+def read_frame(text: str, new_id: NewId | None) -> Frame:
     """Read the frame that a text message holds; an ``ingest`` becomes the ``Batch`` of its events.
 
-    :param new_id: gives the ids of events that come without (ID-1).
+    :param new_id: gives the ids of events that come without (ID-1); ``None`` for one who may not ingest: the events are
+        not judged then, and the batch is empty.
     :raises FrameError: where it is none (FRAME-3); no other error, whatever the text.
     """
     events = _read_quickly(text, _INGEST)
     return _read_thoroughly(text, new_id) if events is None else _batch(events, new_id)
 
 
-def read_body(body: bytes, new_id: Callable[[], str]) -> Batch:
+def read_body(body: bytes, new_id: NewId) -> Batch:
     """Read the body of an HTTP ingest (HTTP-1, HTTP-5).
 
     :raises FrameError: where it is none; no other error, whatever the body.
@@ -95,7 +97,7 @@ def _load(text: str) -> dict[str, Any]:
     return data
 
 
-def _read_thoroughly(text: str, new_id: Callable[[], str]) -> Frame:
+def _read_thoroughly(text: str, new_id: NewId | None) -> Frame:
     data = _load(text)
     name, req_id = data.get("type"), data.get("reqId")
     if not isinstance(req_id, str):
@@ -133,7 +135,9 @@ def _split_events(text: str, data: dict[str, Any], req_id: str | None) -> list[b
     return events
 
 
-def _batch(events: Sequence[bytes], new_id: Callable[[], str]) -> Batch:
+def _batch(events: Sequence[bytes], new_id: NewId | None) -> Batch:
+    if new_id is None:
+        return Batch((), ())
     accepted: list[Event] = []
     rejected: list[Rejection] = []
     for index, text in enumerate(events):

@@ -7,7 +7,6 @@ and filtered by.
 import re
 import secrets
 from collections.abc import Callable
-from itertools import count
 from typing import Any, Literal, NewType
 
 import attrs
@@ -19,7 +18,7 @@ from wsproto_tracker.protocol import json_text
 from wsproto_tracker.protocol.timestamps import parse_timestamp
 from wsproto_tracker.structuring import Fault, faults, strict_converter
 
-__all__ = ["MAX_LISTED_REJECTIONS", "Batch", "Envelope", "Event", "Level", "Rejection", "id_source", "read_event"]
+__all__ = ["MAX_LISTED_REJECTIONS", "Batch", "Envelope", "Event", "Level", "Rejection", "new_id", "read_event"]
 
 Level = Literal["debug", "info", "warn", "error"]
 EventType = NewType("EventType", str)
@@ -94,11 +93,9 @@ class Batch:
     rejected: tuple[Rejection, ...]
 
 
-def id_source() -> Callable[[], str]:
-    """Return a function that gives a new id at each call: a random part for this source, and a count."""
-    prefix = secrets.token_hex(8)
-    numbers = count(1)
-    return lambda: f"{prefix}-{next(numbers):x}"
+def new_id() -> str:
+    """An id that no other event has, and that nobody can take in advance: 128 random bits (ID-1)."""
+    return secrets.token_hex(16)
 
 
 def read_event(text: bytes, index: int, new_id: Callable[[], str]) -> Event | Rejection:
@@ -177,7 +174,7 @@ _CONVERTER.register_structure_hook(EventType, _event_type)
 _CONVERTER.register_structure_hook(Timestamp, _timestamp)
 
 
-_EMPTY_ID_FIRST = b'{"id":""'
+_EMPTY_ID_FIRST = re.compile(rb'\{\s*"id"\s*:\s*""')
 _ANOTHER_EMPTY_ID = re.compile(rb'"(?:i|\\u0069)(?:d|\\u0064)"\s*:\s*""')
 
 
@@ -187,10 +184,10 @@ def fill_id(text: bytes, event_id: str) -> bytes:
     :param event_id: ASCII without quotes or backslashes.
     """
     filled = b'"%s"' % event_id.encode()
-    if text.startswith(_EMPTY_ID_FIRST):  # what the plugin sends
-        rest = text[len(_EMPTY_ID_FIRST) :]
+    if first := _EMPTY_ID_FIRST.match(text):  # what the plugin sends
+        rest = text[first.end() :]
         if b'""' not in rest or not _ANOTHER_EMPTY_ID.search(rest):
-            return b'{"id":' + filled + rest
+            return text[: first.end() - 2] + filled + rest
     return _fill_id_anywhere(text.decode(), filled.decode()).encode()
 
 

@@ -107,7 +107,8 @@ class Session:
         try:
             if isinstance(message, bytes):
                 raise FrameError(ErrorCode.UNSUPPORTED, "binary messages are not frames; send JSON text")  # FRAME-6
-            return self._act_on(read_frame(message, self._new_id))
+            # before the key has come, nothing is done for a stranger that costs much
+            return self._act_on(read_frame(message, self._new_id if self.state is State.OPEN else None))
         except FrameError as problem:
             return (Reply(frames.encode(frames.error(problem))),)  # FRAME-3, FRAME-4
 

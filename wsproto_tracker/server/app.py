@@ -15,6 +15,7 @@ from websockets.trio.server import serve as serve_websocket
 
 from wsproto_tracker.errors import ServeError
 from wsproto_tracker.server.front import Front
+from wsproto_tracker.server.push import Hub
 from wsproto_tracker.server.shim import Shim
 from wsproto_tracker.server.streams import UpgradeListener
 from wsproto_tracker.server.tracker import Tracker
@@ -69,9 +70,10 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[Server] = tr
     :raises ServeError: if it cannot listen on the address.
     """
     listeners = await _listen(settings)
-    store: EventStore = MemoryStore(settings.max_events)
+    hub = Hub(settings.max_push_bytes)
+    store: EventStore = MemoryStore(settings.max_events, hub.publish)
     try:
-        await _serve(settings, Tracker(settings, store), listeners, task_status)
+        await _serve(settings, Tracker(settings, hub, store), listeners, task_status)
     finally:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _MAX_CLOSE_STORE_S):
             await store.aclose()

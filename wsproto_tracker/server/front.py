@@ -38,24 +38,28 @@ class Front:
         """Serve one connection to its end."""
         connection = HttpConnection(stream, self._settings)
         try:
-            while not self.is_draining and await self._request_begins(connection):
-                request = await connection.read_head()
-                if self._is_handshake(request):
-                    if self.is_draining:
-                        raise FrameError(ErrorCode.UNAVAILABLE, "the server is shutting down")  # CLOSE-5
-                    received = _handshake(request) + connection.unread
-                    upgraded = UpgradedStream(stream, received, self._settings.send_timeout_s)
-                    await self._upgrades.hand_over(upgraded)
-                    return
-                response = await self._shim.respond(request, connection)
-                if not await connection.respond(response, close=self.is_draining):
-                    return
-        except FrameError as problem:
-            await self._refuse(connection, problem)
+            try:
+                await self._serve(stream, connection)
+            except FrameError as problem:  # the head of a request could not be read
+                _log.warning("refused a request: %s", problem.message)
+                await connection.respond(error_response(problem), close=True)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return  # the client has gone
         except Exception:  # a fault of ours: this connection is lost, the others are not (CONN-7)
             _log.exception("a request failed")
+
+    async def _serve(self, stream: trio.SocketStream, connection: HttpConnection) -> None:
+        while not self.is_draining and await self._request_begins(connection):
+            request = await connection.read_head()
+            if self._is_handshake(request):
+                if self.is_draining:
+                    raise FrameError(ErrorCode.UNAVAILABLE, "the server is shutting down")  # CLOSE-5
+                received = _handshake(request) + connection.unread
+                await self._upgrades.hand_over(UpgradedStream(stream, received, self._settings.send_timeout_s))
+                return
+            response = await self._shim.respond(request, connection)
+            if not await connection.respond(response, close=self.is_draining):
+                return
 
     async def _request_begins(self, connection: HttpConnection) -> bool:
         with trio.CancelScope() as scope:
@@ -70,19 +74,11 @@ class Front:
         """Whether the WebSocket server is to answer it (CONN-1); another version is for the shim to refuse (CONN-8)."""
         upgrades = [name.strip().lower() for name in request.headers.get("upgrade", "").split(",")]
         return (
-            request.method == "GET"
+            (request.method, request.http_version) == ("GET", "1.1")
             and request.path.rstrip("/") == f"{self._settings.base_path}/ws"
             and "websocket" in upgrades
             and request.headers.get("sec-websocket-version") == "13"
         )
-
-    async def _refuse(self, connection: HttpConnection, problem: FrameError) -> None:
-        """Answer a request whose head could not be read."""
-        _log.warning("refused a request: %s", problem.message)
-        try:
-            await connection.respond(error_response(problem), close=True)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return
 
 
 def _handshake(request: Request) -> bytes:

@@ -11,6 +11,7 @@ import trio
 
 from wsproto_tracker.errors import HTTP_STATUS, ErrorCode, FrameError
 from wsproto_tracker.protocol import frames
+from wsproto_tracker.server.streams import send_in_pieces
 from wsproto_tracker.settings import Settings
 
 __all__ = ["HttpConnection", "Request", "Response", "error_response"]
@@ -28,12 +29,14 @@ class Request:
     :ivar path: as it came, without the parameters.
     :ivar parameters: decoded; the last of several with the same name counts.
     :ivar headers: names in lower case; several with the same name are joined by commas.
+    :ivar http_version: ``1.1``, or ``1.0``.
     """
 
     method: str
     path: str
     parameters: dict[str, str] = attrs.field(repr=False)
     headers: dict[str, str] = attrs.field(repr=False)
+    http_version: str
 
 
 @attrs.frozen
@@ -92,8 +95,10 @@ class HttpConnection:
                 return await self._next_head()
             except h11.RemoteProtocolError as error:
                 raise _malformed(error) from None
-            except ValueError as error:
-                raise FrameError(ErrorCode.BAD_REQUEST, f"the target cannot be read: {error}") from None
+            except ValueError:
+                raise FrameError(
+                    ErrorCode.BAD_REQUEST, f"the target is no URL, or has more than {_MAX_PARAMETERS} parameters"
+                ) from None
         raise FrameError(
             ErrorCode.TIMEOUT, f"the request head did not end within {self._settings.head_timeout_s:g} seconds"
         )
@@ -110,8 +115,10 @@ class HttpConnection:
         while True:
             try:
                 event = self._h11.next_event()
-            except h11.RemoteProtocolError as error:
-                raise _malformed(error) from None
+            except h11.RemoteProtocolError:
+                raise FrameError(
+                    ErrorCode.BAD_REQUEST, "the body ended before its Content-Length, or its chunks are malformed"
+                ) from None
             if event is h11.NEED_DATA:
                 await self._receive_body()
             elif isinstance(event, h11.Data):
@@ -149,6 +156,7 @@ class HttpConnection:
             await self._linger()
             return False
         self._h11.start_next_cycle()
+        self._head_only = False
         return True
 
     def _request_is_over(self) -> bool:
@@ -171,10 +179,7 @@ class HttpConnection:
             await self._receive()
 
     async def _receive(self) -> bytes:
-        try:
-            data = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
-        except trio.BrokenResourceError:
-            data = b""  # a reset ends it as well
+        data = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
         self._h11.receive_data(data)
         return data
 
@@ -196,13 +201,12 @@ class HttpConnection:
             await self._send(h11.Data(data=piece))
 
     async def _send(self, event: h11.Event) -> None:
-        data = self._h11.send(event)
-        if not data:
-            return
-        with trio.move_on_after(self._settings.send_timeout_s) as waiting:
-            await self._stream.send_all(data)
-        if waiting.cancelled_caught:
-            raise trio.BrokenResourceError("the peer does not read")
+        data = self._h11.send(event) or b""
+        try:
+            async for _ in send_in_pieces(self._stream, data, self._settings.send_timeout_s):
+                pass
+        except trio.TooSlowError:
+            raise trio.BrokenResourceError("the peer does not read") from None
 
     async def _linger(self) -> None:
         """Let the client take the answer before the connection closes under what it still sends."""
@@ -216,19 +220,23 @@ class HttpConnection:
 
 
 def _request(event: h11.Request) -> Request:
-    target = urlsplit(event.target.decode("latin-1"))
-    parameters = parse_qsl(target.query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+    target = event.target.decode("latin-1")
+    path, _, query = target.partition("?")
+    if not target.startswith("/"):  # the absolute form, as proxies get it
+        path, query = urlsplit(target).path, urlsplit(target).query
+    parameters = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
     headers: dict[str, str] = {}
     for raw_name, raw_value in event.headers:
         name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return Request(event.method.decode("ascii"), target.path, dict(parameters), headers)
+    version = event.http_version.decode("ascii")
+    return Request(event.method.decode("ascii"), path, dict(parameters), headers, version)
 
 
 def _malformed(error: h11.RemoteProtocolError) -> FrameError:
     if error.error_status_hint == HTTP_STATUS[ErrorCode.HEAD_TOO_LARGE]:
         return FrameError(ErrorCode.HEAD_TOO_LARGE, "the request head is over the limit")
-    return FrameError(ErrorCode.BAD_REQUEST, f"malformed HTTP: {error}")
+    return FrameError(ErrorCode.BAD_REQUEST, "this is no HTTP/1.1 request")  # h11 would quote it, keys and all (SEC-1)
 
 
 def _too_large(limit: int) -> FrameError:

@@ -1,6 +1,7 @@
 """Push: what is saved goes to those who asked for it, and a slow reader costs no more than its bound."""
 
 import math
+from collections.abc import Iterator, Sequence
 
 import attrs
 import trio
@@ -9,6 +10,8 @@ from wsproto_tracker.protocol import frames
 from wsproto_tracker.protocol.events import Event
 
 __all__ = ["Hub", "Subscription"]
+
+_PUSH_BYTES = 64 * 1024
 
 
 @attrs.frozen
@@ -65,9 +68,25 @@ class Hub:
         """End it; harmless when it has ended."""
         self._subscriptions.discard(subscription)
 
-    def publish(self, events: tuple[Event, ...]) -> None:
+    def publish(self, events: Sequence[Event]) -> None:
         """Offer events that were saved to every subscription; never waits (PUSH-2)."""
-        if events and self._subscriptions:
-            text = b",".join(event.text for event in events)
+        if not self._subscriptions:
+            return
+        for push in _split(events):
+            text = b",".join(push)
             for subscription in self._subscriptions:
-                subscription.offer(text, len(events))
+                subscription.offer(text, len(push))
+
+
+def _split(events: Sequence[Event]) -> Iterator[list[bytes]]:
+    """Cut a batch into pushes that every client can take: a batch may be as large as a message may be."""
+    push: list[bytes] = []
+    size = 0
+    for event in events:
+        if push and size + len(event.text) > _PUSH_BYTES:
+            yield push
+            push, size = [], 0
+        push.append(event.text)
+        size += len(event.text)
+    if push:
+        yield push

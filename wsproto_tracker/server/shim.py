@@ -8,6 +8,7 @@ import attrs
 
 from wsproto_tracker.errors import ErrorCode, FrameError
 from wsproto_tracker.protocol.decoding import read_body, read_parameters
+from wsproto_tracker.protocol.events import new_id
 from wsproto_tracker.server.http1 import HttpConnection, Request, Response, error_response
 from wsproto_tracker.server.tracker import Tracker
 from wsproto_tracker.version import __version__
@@ -100,7 +101,7 @@ class Shim:
         if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise FrameError(ErrorCode.UNSUPPORTED, "content coding: expected none")
         body = await connection.read_body(request)
-        batch = await self.tracker.decode(partial(read_body, new_id=self.tracker.new_id), body)
+        batch = await self.tracker.decode(partial(read_body, new_id=new_id), body)
         receipt = await self.tracker.append(batch)
         return Response(200, await self.tracker.commit(batch, receipt))  # HTTP-3, HTTP-4
 

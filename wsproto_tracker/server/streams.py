@@ -1,13 +1,29 @@
 """Streams and a listener between the front and the WebSocket server."""
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import trio
 from trio.abc import HalfCloseableStream, Listener
 
-__all__ = ["UpgradeListener", "UpgradedStream"]
+__all__ = ["UpgradeListener", "UpgradedStream", "send_in_pieces"]
 
 _PIECE_BYTES = 64 * 1024
+
+
+async def send_in_pieces(
+    stream: trio.abc.SendStream, data: bytes | bytearray | memoryview, timeout_s: float
+) -> AsyncGenerator[int, None]:
+    """Send data piece by piece, and yield the size of each piece that the kernel took.
+
+    :raises trio.TooSlowError: where one of them takes longer than the timeout; then nothing more can be sent.
+    """
+    with memoryview(data) as view:
+        for start in range(0, len(view), _PIECE_BYTES):
+            piece = view[start : start + _PIECE_BYTES]
+            with trio.fail_after(timeout_s):
+                await stream.send_all(piece)
+            yield len(piece)
 
 
 class UpgradedStream(HalfCloseableStream):
@@ -26,8 +42,8 @@ class UpgradedStream(HalfCloseableStream):
         self._received = received
         self._send_timeout_s = send_timeout_s
         self.closed = trio.Event()
-        self.progress = 0
-        """Grows with every byte that the peer sends or takes."""
+        self.received_bytes = 0
+        self.sent_bytes = 0
         self.is_receiving = False
         """Whether the server waits for bytes from the peer."""
 
@@ -41,7 +57,7 @@ class UpgradedStream(HalfCloseableStream):
             data = await self._stream.receive_some(max_bytes)
         finally:
             self.is_receiving = False
-        self.progress += len(data)
+        self.received_bytes += len(data)
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -50,17 +66,14 @@ class UpgradedStream(HalfCloseableStream):
         A peer that has gone is no error here: what it sent before is still to be read (ACK-6), and the end of that
         tells that it has gone.
         """
-        with memoryview(data) as view:
-            for start in range(0, len(view), _PIECE_BYTES):
-                with trio.move_on_after(self._send_timeout_s) as waiting:
-                    try:
-                        await self._stream.send_all(view[start : start + _PIECE_BYTES])
-                    except trio.BrokenResourceError:
-                        return
-                if waiting.cancelled_caught:
-                    await trio.aclose_forcefully(self._stream)
-                    raise trio.BrokenResourceError("the peer does not read")
-                self.progress += len(view[start : start + _PIECE_BYTES])
+        try:
+            async for count in send_in_pieces(self._stream, data, self._send_timeout_s):
+                self.sent_bytes += count
+        except trio.BrokenResourceError:
+            return
+        except trio.TooSlowError:
+            await trio.aclose_forcefully(self._stream)
+            raise trio.BrokenResourceError("the peer does not read") from None
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()

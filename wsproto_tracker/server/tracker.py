@@ -8,7 +8,7 @@ import trio
 
 from wsproto_tracker.access import Access
 from wsproto_tracker.protocol import frames
-from wsproto_tracker.protocol.events import Batch, id_source
+from wsproto_tracker.protocol.events import Batch
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.protocol.timestamps import format_instant
 from wsproto_tracker.server.push import Hub
@@ -27,15 +27,15 @@ D = TypeVar("D")
 class Tracker:
     """What all connections share.
 
+    :param hub: what the store tells of what it stores.
     :param store: keeps the events; the caller closes it.
     """
 
-    def __init__(self, settings: Settings, store: EventStore) -> None:
+    def __init__(self, settings: Settings, hub: Hub, store: EventStore) -> None:
         self.settings = settings
+        self.hub = hub
         self.store = store
         self.access = Access(settings.api_key)
-        self.hub = Hub(settings.max_push_bytes)
-        self.new_id = id_source()
 
     async def decode(self, function: Callable[[T], D], message: T) -> D:
         """Decode a message: at once if it is small, in a thread if it would hold up other connections (CONN-7)."""
@@ -48,9 +48,8 @@ class Tracker:
         return await self.store.append(batch.events)
 
     async def commit(self, batch: Batch, receipt: Receipt) -> bytes:
-        """Wait until the batch is kept, tell the subscribers, and return its ``ack`` (ACK-3, ACK-4)."""
+        """Wait until the batch is kept, and return its ``ack`` (ACK-3, ACK-4)."""
         appended = await receipt.committed()
-        self.hub.publish(appended.stored)
         return frames.encode(frames.ack(len(batch.events), appended.duplicates, batch.rejected))
 
     async def answer(self, query: Query, before: bytes = b"", after: bytes = b"") -> AsyncGenerator[bytes, None]:

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.trio.server import ServerConnection
 
 from wsproto_tracker.protocol import frames
-from wsproto_tracker.protocol.events import Batch
+from wsproto_tracker.protocol.events import Batch, new_id
 from wsproto_tracker.protocol.session import Action, Answer, Close, Reply, Save, Session, StartPush
 from wsproto_tracker.server.push import Subscription
 from wsproto_tracker.server.streams import UpgradedStream
@@ -45,11 +45,13 @@ class Conversation:
     """The conversation with one WebSocket client, from after the handshake to the close."""
 
     def __init__(self, websocket: ServerConnection, tracker: Tracker) -> None:
+        if not isinstance(websocket.stream, UpgradedStream):
+            raise TypeError(f"expected an UpgradedStream, not {websocket.stream!r}")
         self._websocket = websocket
+        self._stream = websocket.stream
         self._tracker = tracker
-        self._session = Session(tracker.access, tracker.new_id, push=tracker.settings.push != "off")
+        self._session = Session(tracker.access, new_id, push=tracker.settings.push != "off")
         self._subscription: Subscription | None = None
-        self._received = 0  # messages
         self._in_hand = 0  # actions that wait to be carried out
 
     async def run(self, *, already_draining: bool = False) -> None:
@@ -78,8 +80,8 @@ class Conversation:
         """Answer what was received, within half the time that there is, then close with 1001 (CLOSE-4)."""
         before_last_wait = -1
         with trio.move_on_after(self._tracker.settings.drain_timeout_s / 2):
-            while self._in_hand or before_last_wait != self._received:
-                before_last_wait = self._received
+            while self._in_hand or before_last_wait != self._stream.received_bytes:
+                before_last_wait = self._stream.received_bytes
                 await trio.sleep(_QUIET_S)
         await self._websocket.aclose(_GOING_AWAY, "the server is shutting down")
 
@@ -90,7 +92,6 @@ class Conversation:
                     message = await self._websocket.recv()
                 except ConnectionClosed:
                     return
-                self._received += 1
                 for action in await self._tracker.decode(self._session.receive, message):
                     self._in_hand += 1
                     if isinstance(action, Save):
@@ -105,12 +106,15 @@ class Conversation:
             case Reply(text):
                 await self._send(text)
             case Answer(req_id, query):
-                if self._tracker.settings.push == "queriers":
-                    self._subscribe(nursery)
+                if self._tracker.settings.push == "queriers" and self._subscription is None:
+                    nursery.start_soon(self._push, self._subscribe())
                 await self._send_pieces(self._tracker.answer(query, *frames.response(req_id)))
             case StartPush():
+                is_new = self._subscription is None
+                subscription = self._subscribe()  # first, so that nothing is saved in between unseen
                 await self._send(frames.encode(frames.Subscribed()))
-                self._subscribe(nursery)
+                if is_new:
+                    nursery.start_soon(self._push, subscription)
             case Close(code, reason):
                 await self._websocket.aclose(code, reason)
 
@@ -131,10 +135,10 @@ class Conversation:
                 with suppress(ConnectionClosed):
                     await self._websocket.send(fragments, text=True)
 
-    def _subscribe(self, nursery: trio.Nursery) -> None:
+    def _subscribe(self) -> Subscription:
         if self._subscription is None:
             self._subscription = self._tracker.hub.subscribe()
-            nursery.start_soon(self._push, self._subscription)
+        return self._subscription
 
     async def _push(self, subscription: Subscription) -> None:
         while True:
@@ -143,9 +147,6 @@ class Conversation:
     async def _keep_alive(self) -> None:
         """Ping, and close where neither a pong comes nor a byte moves while the server reads (CONN-9)."""
         settings = self._tracker.settings
-        stream = self._websocket.stream
-        if not isinstance(stream, UpgradedStream):
-            raise TypeError(f"expected an UpgradedStream, not {stream!r}")
         while True:
             await trio.sleep(settings.ping_interval_s)
             try:
@@ -153,10 +154,11 @@ class Conversation:
             except ConnectionClosed:
                 return
             while not pong.is_set():
-                progress = stream.progress
+                progress = self._stream.received_bytes, self._stream.sent_bytes
                 with trio.move_on_after(settings.ping_timeout_s):
                     await pong.wait()
-                if not pong.is_set() and stream.progress == progress and stream.is_receiving:
+                is_still = progress == (self._stream.received_bytes, self._stream.sent_bytes)
+                if not pong.is_set() and is_still and self._stream.is_receiving:
                     await self._websocket.aclose(_INTERNAL_ERROR, "keepalive ping timeout")
                     return
 

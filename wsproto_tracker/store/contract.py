@@ -4,13 +4,15 @@
   another. Answers are newest first (QUERY-5, QUERY-6).
 - ``append`` fixes the arrivals, ``Receipt.committed`` tells when the events are kept and every later query shows them
   (ACK-4). Between the two a store may gather the batches of many connections.
+- A store is given ``on_stored`` when it is made, and calls it with the events that become visible, in the order of
+  their arrival, before ``committed`` returns (X-SUB-1). It must not wait.
 - Capacity is first in, first out by arrival. The batch that was appended last is never what goes.
 - An event whose client-given id is there already for its app is not stored again (X-DUP-1). A store remembers such an
   id as long as the event.
 """
 
 import zlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 import attrs
@@ -18,7 +20,9 @@ import attrs
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
 
-__all__ = ["Answer", "Appended", "Chunk", "EventStore", "Receipt"]
+__all__ = ["Answer", "Appended", "Chunk", "EventStore", "OnStored", "Receipt"]
+
+OnStored = Callable[[Sequence[Event]], None]
 
 
 @attrs.frozen

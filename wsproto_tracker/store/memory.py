@@ -10,7 +10,7 @@ import trio
 from wsproto_tracker.protocol import json_text
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
-from wsproto_tracker.store.contract import Answer, Appended, Chunk, Receipt
+from wsproto_tracker.store.contract import Answer, Appended, Chunk, OnStored, Receipt
 
 __all__ = ["MemoryStore"]
 
@@ -30,10 +30,12 @@ class MemoryStore:
     """Keeps the last ``max_events`` events in memory, and nothing when the process ends.
 
     :param max_events: capacity in events, at least 1.
+    :param on_stored: is told of every event that is stored.
     """
 
-    def __init__(self, max_events: int = 500_000) -> None:
+    def __init__(self, max_events: int = 500_000, on_stored: OnStored = lambda _events: None) -> None:
         self._max_events = max_events
+        self._on_stored = on_stored
         self._events: deque[Event] = deque()  # in the order of their arrival
         self._given_ids: set[tuple[str, str]] = set()  # (app, id) of those whose id the client gave
 
@@ -44,6 +46,7 @@ class MemoryStore:
         self._events.extend(stored)
         while len(self._events) > max(self._max_events, len(stored)):
             self._forget(self._events.popleft())
+        self._on_stored(stored)
         return _Committed(Appended(tuple(stored), len(events) - len(stored)))
 
     async def query(self, query: Query) -> Answer:
