@@ -11,7 +11,7 @@ import attrs
 
 from wsproto_tracker.access import Access
 from wsproto_tracker.errors import ErrorCode, FrameError
-from wsproto_tracker.protocol import frames
+from wsproto_tracker.protocol import frames, json_text
 from wsproto_tracker.protocol.decoding import Frame, read_frame
 from wsproto_tracker.protocol.events import Batch
 from wsproto_tracker.protocol.query import Query
@@ -83,7 +83,6 @@ _TRANSITIONS = {
 }
 
 _POLICY_VIOLATION = 1008
-_UNAUTHORIZED = FrameError(ErrorCode.UNAUTHORIZED, "Unauthorized")
 
 
 class Session:
@@ -110,7 +109,12 @@ class Session:
             # before the key has come, nothing is done for a stranger that costs much
             return self._act_on(read_frame(message, self._new_id if self.state is State.OPEN else None))
         except FrameError as problem:
-            return (Reply(frames.encode(frames.error(problem))),)  # FRAME-3, FRAME-4
+            if problem.req_id is None:
+                problem.req_id = _req_id(message)
+            reply = Reply(frames.encode(frames.error(problem)))  # FRAME-3, FRAME-4
+            if problem.code is ErrorCode.UNAUTHORIZED:
+                return (reply, Close(_POLICY_VIOLATION, "Unauthorized"))
+            return (reply,)
 
     def _act_on(self, frame: Frame) -> tuple[Action, ...]:
         match frame:
@@ -118,10 +122,10 @@ class Session:
                 return (Reply(frames.encode(frames.Pong())),)  # X-PING-1
             case frames.Auth(key):
                 if not self._moves(_Input.RIGHT_KEY if self._access.admits(key) else _Input.WRONG_KEY):
-                    return self._refusal()
+                    raise FrameError(ErrorCode.UNAUTHORIZED, "Unauthorized")
                 return (Reply(frames.encode(frames.AuthOk())),)
         if not self._moves(_Input.NEEDS_KEY):
-            return self._refusal()
+            raise FrameError(ErrorCode.UNAUTHORIZED, "Unauthorized")
         match frame:
             case Batch():
                 return (Save(frame),)
@@ -137,5 +141,14 @@ class Session:
         self.state = _TRANSITIONS[self.state, input_]
         return self.state is State.OPEN
 
-    def _refusal(self) -> tuple[Action, ...]:
-        return (Reply(frames.encode(frames.error(_UNAUTHORIZED))), Close(_POLICY_VIOLATION, "Unauthorized"))
+
+def _req_id(message: str | bytes) -> str | None:
+    """The ``reqId`` of a message that was refused for other reasons than its form (ERR-3)."""
+    if isinstance(message, bytes) or "reqId" not in message:
+        return None
+    try:
+        data = json_text.loads(message)
+    except (ValueError, RecursionError):
+        return None
+    req_id = data.get("reqId") if isinstance(data, dict) else None
+    return req_id if isinstance(req_id, str) else None
