@@ -1,7 +1,7 @@
 """What several test modules need: events as the plugin sends them, a server on a free port, and clients for it."""
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import trio
 from websockets.trio.client import ClientConnection, connect
 
 from wsproto_tracker import Address, Server, Settings, serve
+from wsproto_tracker.store import EventStore, OnStored
 
 ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "protocol-spec"
@@ -144,6 +145,16 @@ class Client:
         return list(answer["response"]["events"])
 
 
+def opening(store: Callable[[int, OnStored], EventStore]) -> Callable[[Settings, OnStored], Any]:
+    """What stands in for ``open_store`` of the server, to give it a store of the test's own."""
+
+    @asynccontextmanager
+    async def open_store(settings: Settings, on_stored: OnStored) -> AsyncGenerator[EventStore, None]:
+        yield store(settings.max_events, on_stored)
+
+    return open_store
+
+
 def parse_response(received: bytes, method: str = "GET") -> Response:
     """The last response in what came back; an interim 100 before it is skipped."""
     import h11
@@ -169,7 +180,8 @@ def parse_response(received: bytes, method: str = "GET") -> Response:
 @asynccontextmanager
 async def running(**options: Any) -> AsyncGenerator[Running, None]:
     """A server in this process, on a free port of the loopback; stopped without draining at the end."""
-    settings = Settings(**({"port": 0} | options))
+    defaults: dict[str, Any] = {"port": 0, "store": "memory:"}
+    settings = Settings(**(defaults | options))
     async with trio.open_nursery() as nursery:
         server: Server = await nursery.start(serve, settings)
         yield Running(server, settings)

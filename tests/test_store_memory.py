@@ -12,6 +12,4 @@ class TestMemoryStore(StoreContract):
     async def open_store(
         self, max_events: int = 1000, on_stored: OnStored = lambda _events: None
     ) -> AsyncGenerator[EventStore, None]:
-        store = MemoryStore(max_events, on_stored)
-        yield store
-        await store.aclose()
+        yield MemoryStore(max_events, on_stored)

@@ -14,7 +14,7 @@ from websockets.trio.client import connect
 
 import wsproto_tracker.server.app
 from tests.raw_websocket import masked, raw_websocket
-from tests.support import Client, Running, event, ingest, query, running
+from tests.support import Client, Running, event, ingest, opening, query, running
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.store import MemoryStore, Receipt
 
@@ -454,13 +454,13 @@ class TestIngest:
         appended = 0
 
         class SlowStore(MemoryStore):
-            async def append(self, events: Sequence[Event]) -> Receipt:
+            async def append(self, events: Sequence[Event], *, is_patient: bool = True) -> Receipt:
                 nonlocal appended
                 appended += 1
                 await gate.wait()
-                return await super().append(events)
+                return await super().append(events, is_patient=is_patient)
 
-        monkeypatch.setattr(wsproto_tracker.server.app, "MemoryStore", SlowStore)
+        monkeypatch.setattr(wsproto_tracker.server.app, "open_store", opening(SlowStore))
         async with running(ping_interval_s=0.05, ping_timeout_s=0.05) as server, server.client() as client:
             async with trio.open_nursery() as nursery:
                 sent = 0

@@ -4,7 +4,7 @@ The protocol is specified in ``protocol-spec/SPEC.md``; docstrings and comments 
 (``AUTH-3``).
 """
 
-from wsproto_tracker.errors import ConfigurationError, ErrorCode, FrameError, ServeError, TrackerError
+from wsproto_tracker.errors import ConfigurationError, ErrorCode, FrameError, ServeError, StoreError, TrackerError
 from wsproto_tracker.server import Address, Server, serve
 from wsproto_tracker.settings import Settings, load_settings
 from wsproto_tracker.version import __version__
@@ -17,6 +17,7 @@ __all__ = [
     "ServeError",
     "Server",
     "Settings",
+    "StoreError",
     "TrackerError",
     "__version__",
     "load_settings",

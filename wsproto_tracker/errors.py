@@ -5,6 +5,8 @@
     TrackerError
     ├── ConfigurationError      you misused us: a setting, an option, a file
     ├── ServeError              the machine refuses what the settings ask for (port in use, …)
+    ├── StoreError              the store cannot be used as it is (in use, foreign, damaged, …)
+    │   └── UnavailableError    it cannot read or write for now (disk full, …)
     └── FrameError              the peer misbehaved; becomes an ``error`` frame or an HTTP status
 
 ``ErrorCode`` is the closed list of SPEC.md section 8 (ERR-2).
@@ -12,7 +14,16 @@
 
 from enum import StrEnum
 
-__all__ = ["HTTP_STATUS", "ConfigurationError", "ErrorCode", "FrameError", "ServeError", "TrackerError"]
+__all__ = [
+    "HTTP_STATUS",
+    "ConfigurationError",
+    "ErrorCode",
+    "FrameError",
+    "ServeError",
+    "StoreError",
+    "TrackerError",
+    "UnavailableError",
+]
 
 
 class ErrorCode(StrEnum):
@@ -68,6 +79,14 @@ class ConfigurationError(TrackerError):
 
 class ServeError(TrackerError):
     """The server cannot start as configured; the message says what to change."""
+
+
+class StoreError(TrackerError):
+    """A store cannot be used as it is; the message says why, and what can be done."""
+
+
+class UnavailableError(StoreError):
+    """A store cannot read or write for now, because the disk is full, say; it may later."""
 
 
 class FrameError(TrackerError):

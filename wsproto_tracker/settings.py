@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from cattrs import ClassValidationError, Converter
 from cattrs.gen import make_dict_structure_fn, override
 
 from wsproto_tracker.errors import ConfigurationError
+from wsproto_tracker.store import Durability
 from wsproto_tracker.structuring import Fault, faults
 
 __all__ = [
+    "DURABILITIES",
     "ENVIRONMENT_PREFIX",
     "PUSH_MODES",
     "Settings",
@@ -31,6 +34,7 @@ __all__ = [
 
 ENVIRONMENT_PREFIX = "TRACKER_"
 PUSH_MODES = ("subscribers", "queriers", "off")
+DURABILITIES: tuple[Durability, ...] = ("full", "normal")
 
 _BASE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
@@ -74,20 +78,36 @@ def _base_path(value: object) -> str:
 
 
 def _store(value: object) -> str:
-    if value != "memory:":
-        raise Fault("expected memory: (events are kept in memory until the server stops)")
-    return "memory:"
+    if isinstance(value, str):
+        scheme, _, path = value.partition(":")
+        if value == "memory:" or (scheme == "sqlite" and path and not path.startswith(":") and "\0" not in path):
+            return value
+    raise Fault("expected sqlite: and a file, such as sqlite:tracker.db, or memory: (events are lost at the end)")
+
+
+_AGE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _age(value: object) -> timedelta:
+    if isinstance(value, str) and (match := re.fullmatch(r"([0-9]{1,6})([smhd])", value.strip())):
+        value = timedelta(**{_AGE_UNITS[match[2]]: int(match[1])})
+    if not isinstance(value, timedelta) or value < timedelta(seconds=1):
+        raise Fault("expected a number and a unit of s, m, h or d, such as 90s, 12h or 30d")
+    return value
+
+
+def _one_of(*allowed: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if value not in allowed or not isinstance(value, str):
+            raise Fault(f"expected one of {', '.join(allowed)}")
+        return value
+
+    return parse
 
 
 def _api_key(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise Fault("expected a key that is not empty; leave the option out to let everybody in")
-    return value
-
-
-def _push(value: object) -> str:
-    if value not in PUSH_MODES or not isinstance(value, str):
-        raise Fault(f"expected one of {', '.join(PUSH_MODES)}")
     return value
 
 
@@ -118,18 +138,37 @@ class Settings:
     host: str = _option("127.0.0.1", _host, "address to listen on", metavar="HOST")
     port: int = _option(4242, _whole_number(0, 65535), "port to listen on; 0 picks a free one", metavar="PORT")
     base_path: str = _option("/_tracker", _base_path, "path in front of every endpoint but /health", metavar="PATH")
-    store: str = _option("memory:", _store, "where events are kept; memory: loses them at the end", metavar="URL")
+    store: str = _option(
+        "sqlite:tracker.db",
+        _store,
+        "where events are kept: sqlite:PATH, or memory: to lose them at the end",
+        metavar="URL",
+    )
+    durability: Durability = _option(
+        "full", _one_of(*DURABILITIES), "what an ack waits for: full (the disk) or normal (the system)", metavar="HOW"
+    )
     api_key: str | None = _option(
         None, _api_key, "key that clients have to show; better set as TRACKER_API_KEY", metavar="KEY", secret=True
     )
     max_events: int = _option(500_000, _whole_number(1), "events kept; the first in are the first out", metavar="N")
-    push: str = _option("subscribers", _push, f"who gets new events pushed: {', '.join(PUSH_MODES)}", metavar="WHO")
+    max_age: timedelta | None = _option(
+        None, _age, "how long events are kept, such as 30d; without it age does not count", metavar="AGE"
+    )
+    max_bytes: int | None = _option(
+        None, _whole_number(1024 * 1024), "disk space that events may take, about; without it, any", metavar="N"
+    )
+    push: str = _option(
+        "subscribers", _one_of(*PUSH_MODES), f"who gets new events pushed: {', '.join(PUSH_MODES)}", metavar="WHO"
+    )
     max_frame_bytes: int = _option(
         16 * 1024 * 1024, _whole_number(1024), "largest message and HTTP body accepted", metavar="N"
     )
     max_head_bytes: int = _option(64 * 1024, _whole_number(1024), "largest HTTP request head accepted", metavar="N")
     max_pending_replies: int = _option(
         32, _whole_number(1), "frames of one connection that may wait for their answer", metavar="N"
+    )
+    max_uncommitted_bytes: int = _option(
+        32 * 1024 * 1024, _whole_number(1024), "memory for events on their way to the disk", metavar="N"
     )
     max_push_bytes: int = _option(
         1024 * 1024, _whole_number(1024), "pushes that may wait for one slow reader", metavar="N"

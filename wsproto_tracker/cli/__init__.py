@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from wsproto_tracker.cli import serve
-from wsproto_tracker.errors import ConfigurationError, ServeError
+from wsproto_tracker.errors import ConfigurationError, ServeError, StoreError
 from wsproto_tracker.settings import flag, suggestion
 from wsproto_tracker.version import __version__
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed.parser.error(_unknown(rest))
     try:
         return int(parsed.run(parsed))
-    except (ConfigurationError, ServeError) as error:
+    except (ConfigurationError, ServeError, StoreError) as error:
         for line in str(error).splitlines():
             print(f"wsproto-tracker: {line}", file=sys.stderr)
         return _USAGE if isinstance(error, ConfigurationError) else _FAILED

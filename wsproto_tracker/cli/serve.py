@@ -104,7 +104,7 @@ def _say(text: str) -> None:
     """Print; where nobody reads it, that is no reason to stop serving."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:
+    except OSError:  # a broken pipe, a full disk
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
 
 
@@ -117,7 +117,7 @@ def greeting(settings: Settings, addresses: tuple[Address, ...]) -> str:
     return f"""\
 wsproto-tracker {__version__} listens on
 {listening}
-It keeps the last {settings.max_events} events in memory; they are gone when it stops.
+It keeps the last {settings.max_events} events {_where(settings)}.
 
 For vite.config.ts:
 
@@ -132,6 +132,12 @@ For vite.config.ts:
   }})
 
 Ctrl-C stops it."""
+
+
+def _where(settings: Settings) -> str:
+    if settings.store == "memory:":
+        return "in memory; they are gone when it stops"
+    return f"in {settings.store.removeprefix('sqlite:')}"
 
 
 def _reachable(address: Address) -> Address:

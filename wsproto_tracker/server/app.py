@@ -4,8 +4,10 @@ import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from ipaddress import IPv6Address, ip_address
+from pathlib import Path
 
 import attrs
 import trio
@@ -21,14 +23,13 @@ from wsproto_tracker.server.streams import UpgradeListener
 from wsproto_tracker.server.tracker import Tracker
 from wsproto_tracker.server.websocket import Conversation
 from wsproto_tracker.settings import Settings
-from wsproto_tracker.store import EventStore, MemoryStore
+from wsproto_tracker.store import Capacity, EventStore, OnStored, open_timeline
 
 __all__ = ["Address", "Server", "serve"]
 
 _MAX_QUEUED_FRAMES = 4  # of one connection, read from its socket and not yet decoded
 _CLOSE_TIMEOUT_S = 5.0
 _LAST_MOMENT_S = 1.0
-_MAX_CLOSE_STORE_S = 30.0
 
 
 @attrs.frozen
@@ -68,15 +69,28 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[Server] = tr
     Cancelled, it ends at once: what was acked is kept, what was not may be.
 
     :raises ServeError: if it cannot listen on the address.
+    :raises StoreError: if the store cannot be opened.
     """
     listeners = await _listen(settings)
     hub = Hub(settings.max_push_bytes)
-    store: EventStore = MemoryStore(settings.max_events, hub.publish)
-    try:
+    async with AsyncExitStack() as stack:
+        for listener in listeners:
+            await stack.enter_async_context(listener)
+        store = await stack.enter_async_context(open_store(settings, hub.publish))
         await _serve(settings, Tracker(settings, hub, store), listeners, task_status)
-    finally:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _MAX_CLOSE_STORE_S):
-            await store.aclose()
+
+
+def open_store(settings: Settings, on_stored: OnStored) -> AbstractAsyncContextManager[EventStore]:
+    """The store that the settings ask for."""
+    path = None if settings.store == "memory:" else Path(settings.store.removeprefix("sqlite:"))
+    max_age_s = None if settings.max_age is None else settings.max_age.total_seconds()
+    return open_timeline(
+        path,
+        Capacity(settings.max_events, max_age_s, settings.max_bytes),
+        on_stored=on_stored,
+        durability=settings.durability,
+        max_uncommitted_bytes=settings.max_uncommitted_bytes,
+    )
 
 
 async def _serve(

@@ -4,7 +4,7 @@ import logging
 
 import trio
 
-from wsproto_tracker.errors import ErrorCode, FrameError
+from wsproto_tracker.errors import ErrorCode, FrameError, UnavailableError
 from wsproto_tracker.server.http1 import HttpConnection, Request, error_response
 from wsproto_tracker.server.shim import Shim
 from wsproto_tracker.server.streams import UpgradedStream, UpgradeListener
@@ -45,6 +45,8 @@ class Front:
                 await connection.respond(error_response(problem), close=True)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return  # the client has gone
+        except UnavailableError as error:
+            _log.error("an answer was cut short: %s", error)
         except Exception:  # a fault of ours: this connection is lost, the others are not (CONN-7)
             _log.exception("a request failed")
 

@@ -17,6 +17,7 @@ __all__ = ["Shim"]
 
 _READABLE_TYPES = ("application/json", "text/plain", "")
 _KEY_HEADER = "x-tracker-key"
+_RETRY_AFTER_S = "5"
 _PREFLIGHT_S = 7200  # what Chromium keeps at the most
 
 Handler = Callable[[Request, HttpConnection], Coroutine[Any, Any, Response]]
@@ -34,8 +35,7 @@ class Shim:
         try:
             response = await self._route(request)(request, connection)
         except FrameError as problem:
-            allow = self._allowed(request.path) if problem.code is ErrorCode.METHOD_NOT_ALLOWED else ()
-            return error_response(problem, (*cors, *allow))  # CORS-3
+            return error_response(problem, (*cors, *self._headers_of(problem, request)))  # CORS-3
         return attrs.evolve(response, headers=(*cors, *response.headers))
 
     def _routes(self, path: str) -> dict[str, Handler]:
@@ -66,6 +66,15 @@ class Shim:
             methods = ", ".join(handlers)
             raise FrameError(ErrorCode.METHOD_NOT_ALLOWED, f"expected one of {methods} at this path")
         return handlers[request.method]
+
+    def _headers_of(self, problem: FrameError, request: Request) -> tuple[tuple[str, str], ...]:
+        match problem.code:
+            case ErrorCode.METHOD_NOT_ALLOWED:
+                return self._allowed(request.path)
+            case ErrorCode.UNAVAILABLE:
+                return (("Retry-After", _RETRY_AFTER_S),)  # HTTP-17
+            case _:
+                return ()
 
     def _allowed(self, path: str) -> tuple[tuple[str, str], ...]:
         return (("Allow", ", ".join(self._routes(path))),)
@@ -102,14 +111,13 @@ class Shim:
             raise FrameError(ErrorCode.UNSUPPORTED, "content coding: expected none")
         body = await connection.read_body(request)
         batch = await self.tracker.decode(partial(read_body, new_id=new_id), body)
-        receipt = await self.tracker.append(batch)
-        return Response(200, await self.tracker.commit(batch, receipt))  # HTTP-3, HTTP-4
+        return Response(200, await self.tracker.save(batch))  # HTTP-3, HTTP-4
 
     async def _read(self, request: Request, connection: HttpConnection) -> Response:
         self._check_key(request)
         await connection.read_body(request)
         parameters = {name: value for name, value in request.parameters.items() if name != "key"}
-        return Response(200, self.tracker.answer(read_parameters(parameters)))
+        return Response(200, await self.tracker.answer(read_parameters(parameters)))
 
     def _check_key(self, request: Request) -> None:
         """HTTP-6, HTTP-8, HTTP-9."""

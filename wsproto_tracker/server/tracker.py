@@ -7,13 +7,14 @@ from typing import TypeVar
 import trio
 
 from wsproto_tracker.access import Access
+from wsproto_tracker.errors import ErrorCode, FrameError, UnavailableError
 from wsproto_tracker.protocol import frames
 from wsproto_tracker.protocol.events import Batch
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.protocol.timestamps import format_instant
 from wsproto_tracker.server.push import Hub
 from wsproto_tracker.settings import Settings
-from wsproto_tracker.store import EventStore, Receipt
+from wsproto_tracker.store import Chunk, EventStore, Receipt, inflate
 
 __all__ = ["Tracker"]
 
@@ -52,18 +53,43 @@ class Tracker:
         appended = await receipt.committed()
         return frames.encode(frames.ack(len(batch.events), appended.duplicates, batch.rejected))
 
-    async def answer(self, query: Query, before: bytes = b"", after: bytes = b"") -> AsyncGenerator[bytes, None]:
-        """Yield the text of an answer in pieces, at least one; ``before`` and ``after`` are put around it."""
-        answer = await self.store.query(query)
+    async def save(self, batch: Batch) -> bytes:
+        """Save a batch whose sender tries again if it cannot be saved now, and return its ``ack`` (HTTP-3, HTTP-17).
+
+        :raises FrameError: ``unavailable``; then nothing of it is kept.
+        """
+        try:
+            return await self.commit(batch, await self.store.append(batch.events, is_patient=False))
+        except UnavailableError:
+            message = "nothing can be saved for now, and nothing of this was; send it again later"
+            raise FrameError(ErrorCode.UNAVAILABLE, message) from None
+
+    async def answer(self, query: Query, req_id: str | None = None) -> AsyncGenerator[bytes, None]:
+        """The text of an answer in pieces, at least one: a frame where there is a ``reqId``, a body otherwise.
+
+        Reading the pieces may raise ``UnavailableError``.
+
+        :raises FrameError: ``unavailable``, if nothing can be read now.
+        """
+        before, after = (b"", b"") if req_id is None else frames.response(req_id)
+        try:
+            answer = await self.store.query(query)
+        except UnavailableError:
+            raise FrameError(ErrorCode.UNAVAILABLE, "nothing can be read for now; ask again later", req_id) from None
         limit = answer.total if query.limit is None else query.limit
         next_cursor = None if answer.newest is None else format_instant(answer.newest)
         head, tail = frames.read_answer(answer.total, query.page, limit, next_cursor)
-        piece, comma = [before, head], b""
-        async with aclosing(answer.chunks) as chunks:
-            async for chunk in chunks:
-                if sum(map(len, piece)) >= _PIECE_BYTES:
-                    yield b"".join(piece)
-                    piece = []
-                piece += [comma, chunk.text]
-                comma = b","
-        yield b"".join([*piece, tail, after])
+        return _pieces(before + head, answer.chunks, tail + after)
+
+
+async def _pieces(head: bytes, chunks: AsyncGenerator[Chunk, None], tail: bytes) -> AsyncGenerator[bytes, None]:
+    piece, comma = [head], b""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            if sum(map(len, piece)) >= _PIECE_BYTES:
+                yield b"".join(piece)
+                piece = []
+            text = await trio.to_thread.run_sync(inflate, chunk.data) if chunk.is_deflated else chunk.data
+            piece += [comma, text]
+            comma = b","
+    yield b"".join([*piece, tail])

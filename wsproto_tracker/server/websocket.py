@@ -18,13 +18,14 @@ import trio
 from websockets.exceptions import ConnectionClosed
 from websockets.trio.server import ServerConnection
 
+from wsproto_tracker.errors import ErrorCode, FrameError, UnavailableError
 from wsproto_tracker.protocol import frames
 from wsproto_tracker.protocol.events import Batch, new_id
 from wsproto_tracker.protocol.session import Action, Answer, Close, Reply, Save, Session, StartPush
 from wsproto_tracker.server.push import Subscription
 from wsproto_tracker.server.streams import UpgradedStream
 from wsproto_tracker.server.tracker import Tracker
-from wsproto_tracker.store import Receipt
+from wsproto_tracker.store import Outage, Receipt
 
 __all__ = ["Conversation"]
 
@@ -52,6 +53,7 @@ class Conversation:
         self._tracker = tracker
         self._session = Session(tracker.access, new_id, push=tracker.settings.push != "off")
         self._subscription: Subscription | None = None
+        self._told_of: Outage | None = None
         self._in_hand = 0  # actions that wait to be carried out
 
     async def run(self, *, already_draining: bool = False) -> None:
@@ -102,13 +104,17 @@ class Conversation:
     async def _carry_out(self, action: Action | _Saving, nursery: trio.Nursery) -> None:
         match action:
             case _Saving(batch, receipt):
+                await self._tell_of(await receipt.attempted())
                 await self._send(await self._tracker.commit(batch, receipt))
             case Reply(text):
                 await self._send(text)
             case Answer(req_id, query):
                 if self._tracker.settings.push == "queriers" and self._subscription is None:
                     nursery.start_soon(self._push, self._subscribe())
-                await self._send_pieces(self._tracker.answer(query, *frames.response(req_id)))
+                try:
+                    await self._send_pieces(await self._tracker.answer(query, req_id))
+                except FrameError as problem:
+                    await self._send(frames.encode(frames.error(problem)))
             case StartPush():
                 is_new = self._subscription is None
                 subscription = self._subscribe()  # first, so that nothing is saved in between unseen
@@ -117,6 +123,13 @@ class Conversation:
                     nursery.start_soon(self._push, subscription)
             case Close(code, reason):
                 await self._websocket.aclose(code, reason)
+
+    async def _tell_of(self, outage: Outage | None) -> None:
+        """Say once for each outage that acks will be late (X-LATE-1)."""
+        if outage is not None and outage is not self._told_of:
+            self._told_of = outage
+            message = "nothing can be saved for now; what was sent is kept, and acked when it is saved"
+            await self._send(frames.encode(frames.error(FrameError(ErrorCode.UNAVAILABLE, message))))
 
     async def _send(self, text: bytes) -> None:
         """Send a frame; to a client that has gone, nothing, for what else it sent still has to be carried out."""
@@ -132,7 +145,7 @@ class Conversation:
                 await self._send(first)
                 return
             async with aclosing(_chain(first, second, pieces)) as fragments:
-                with suppress(ConnectionClosed):
+                with suppress(ConnectionClosed, UnavailableError):  # by the latter, the connection was closed (1011)
                     await self._websocket.send(fragments, text=True)
 
     def _subscribe(self) -> Subscription:

@@ -1,6 +1,36 @@
-"""Where events are kept: the contract (``contract.py``), and the stores that fulfil it."""
+"""Where events are kept: the contract (``contract.py``), and the stores that fulfil it.
 
-from wsproto_tracker.store.contract import Answer, Appended, Chunk, EventStore, OnStored, Receipt
+::
+
+    engine          the store: a task that writes, queries that read; trio ends here
+    ├── timeline    what the one writer changes
+    │   ├── sealing, maintenance    which blocks come and which go
+    │   └── block, run              how events are packed
+    ├── reading     what a query sees
+    └── database    the SQLite file; connection, schema
+
+    memory          a plain list, the oracle of the tests
+"""
+
+from wsproto_tracker.store.connection import Durability
+from wsproto_tracker.store.contract import Answer, Appended, Chunk, EventStore, OnStored, Outage, Receipt
+from wsproto_tracker.store.engine import TimelineStore, open_timeline
 from wsproto_tracker.store.memory import MemoryStore
+from wsproto_tracker.store.run import inflate
+from wsproto_tracker.store.timeline import Capacity
 
-__all__ = ["Answer", "Appended", "Chunk", "EventStore", "MemoryStore", "OnStored", "Receipt"]
+__all__ = [
+    "Answer",
+    "Appended",
+    "Capacity",
+    "Chunk",
+    "Durability",
+    "EventStore",
+    "MemoryStore",
+    "OnStored",
+    "Outage",
+    "Receipt",
+    "TimelineStore",
+    "inflate",
+    "open_timeline",
+]

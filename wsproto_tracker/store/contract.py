@@ -6,12 +6,12 @@
   (ACK-4). Between the two a store may gather the batches of many connections.
 - A store is given ``on_stored`` when it is made, and calls it with the events that become visible, in the order of
   their arrival, before ``committed`` returns (X-SUB-1). It must not wait.
-- Capacity is first in, first out by arrival. The batch that was appended last is never what goes.
+- Capacity is first in, first out by arrival; an erased event keeps its place until its turn comes. The batch that was
+  appended last is never what goes.
 - An event whose client-given id is there already for its app is not stored again (X-DUP-1). A store remembers such an
   id as long as the event.
 """
 
-import zlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
@@ -19,8 +19,9 @@ import attrs
 
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
+from wsproto_tracker.store.run import inflate
 
-__all__ = ["Answer", "Appended", "Chunk", "EventStore", "OnStored", "Receipt"]
+__all__ = ["Answer", "Appended", "Chunk", "EventStore", "OnStored", "Outage", "Receipt"]
 
 OnStored = Callable[[Sequence[Event]], None]
 
@@ -37,11 +38,29 @@ class Appended:
     duplicates: int
 
 
+@attrs.frozen(eq=False)
+class Outage:
+    """A time in which a store can save nothing; it is over with the next batch that is committed.
+
+    :ivar reason: why, in words for the operator.
+    """
+
+    reason: str
+
+
 class Receipt(Protocol):
-    """A batch on its way into the store."""
+    """A batch on its way into the store. A cancelled wait takes nothing back."""
+
+    async def attempted(self) -> Outage | None:
+        """Wait for the first attempt to keep the batch; returns the outage that it met, if any."""
+        ...
 
     async def committed(self) -> Appended:
-        """Wait until the batch is kept. A cancelled wait takes nothing back."""
+        """Wait until the batch is kept.
+
+        :raises UnavailableError: if it is not, and is given up: an impatient one after a failed attempt, any other when
+            the store is closed during an outage.
+        """
         ...
 
 
@@ -59,7 +78,7 @@ class Chunk:
     @property
     def text(self) -> bytes:
         """The text, inflated where it has to be."""
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(self.data) if self.is_deflated else self.data
+        return inflate(self.data) if self.is_deflated else self.data
 
 
 @attrs.frozen
@@ -80,17 +99,24 @@ class Answer:
 class EventStore(Protocol):
     """Keeps events, and answers queries."""
 
-    async def append(self, events: Sequence[Event]) -> Receipt:
+    async def append(self, events: Sequence[Event], *, is_patient: bool = True) -> Receipt:
         """Take a batch in; waits while too much is on its way already. Arrivals follow the order of the calls.
 
         Cancelled while it waits, nothing of the batch is taken; once it returns, all of it is.
+
+        :param is_patient: whether the batch stays on its way during an outage. If not, it is given up after the next
+            attempt that fails, for the sender will try again.
+        :raises UnavailableError: if an impatient batch would have to wait for the end of an outage.
         """
         ...
 
     async def query(self, query: Query) -> Answer:
-        """Answer from everything that is committed; what is appended while the answer is read does not change it."""
+        """Answer from everything that is committed; what is appended while the answer is read does not change it.
+
+        :raises UnavailableError: if it cannot be read now; reading the chunks may raise it as well.
+        """
         ...
 
-    async def aclose(self) -> None:
-        """Commit what was appended, and close."""
+    async def erase(self, *, user: str | None = None, app: str | None = None) -> int:
+        """Erase the events of a user, of an app, or of a user in an app; returns how many there were."""
         ...

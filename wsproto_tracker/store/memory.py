@@ -1,16 +1,15 @@
 """``MemoryStore``: a list that is filtered and sorted. Plain and obviously right, which is what it is for."""
 
-import json
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 
 import attrs
 import trio
 
-from wsproto_tracker.protocol import json_text
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
-from wsproto_tracker.store.contract import Answer, Appended, Chunk, OnStored, Receipt
+from wsproto_tracker.store.contract import Answer, Appended, Chunk, OnStored, Outage, Receipt
+from wsproto_tracker.store.fields import searchable
 
 __all__ = ["MemoryStore"]
 
@@ -20,6 +19,10 @@ _CHUNK_BYTES = 64 * 1024
 @attrs.frozen
 class _Committed:
     appended: Appended
+
+    async def attempted(self) -> Outage | None:
+        await trio.lowlevel.checkpoint()
+        return None
 
     async def committed(self) -> Appended:
         await trio.lowlevel.checkpoint()
@@ -36,29 +39,39 @@ class MemoryStore:
     def __init__(self, max_events: int = 500_000, on_stored: OnStored = lambda _events: None) -> None:
         self._max_events = max_events
         self._on_stored = on_stored
-        self._events: deque[Event] = deque()  # in the order of their arrival
+        self._last_arrival = 0
+        self._events: deque[tuple[int, Event]] = deque()  # with their arrivals, in this order
         self._given_ids: set[tuple[str, str]] = set()  # (app, id) of those whose id the client gave
 
-    async def append(self, events: Sequence[Event]) -> Receipt:
+    async def append(self, events: Sequence[Event], *, is_patient: bool = True) -> Receipt:  # noqa: ARG002
         """Store the batch; it is committed at once."""
         await trio.lowlevel.checkpoint()
         stored = [event for event in events if self._is_new(event)]
-        self._events.extend(stored)
-        while len(self._events) > max(self._max_events, len(stored)):
-            self._forget(self._events.popleft())
+        for event in stored:
+            self._last_arrival += 1
+            self._events.append((self._last_arrival, event))
+        while self._events and self._events[0][0] <= self._last_arrival - max(self._max_events, len(stored)):
+            self._forget(self._events.popleft()[1])
         self._on_stored(stored)
         return _Committed(Appended(tuple(stored), len(events) - len(stored)))
 
     async def query(self, query: Query) -> Answer:
         """Filter and sort everything, in a thread."""
-        events = list(self._events)
+        events = [event for _, event in self._events]
         return await trio.to_thread.run_sync(_answer, events, query)
 
-    async def aclose(self) -> None:
-        """Forget everything."""
+    async def erase(self, *, user: str | None = None, app: str | None = None) -> int:
+        """Erase what matches."""
         await trio.lowlevel.checkpoint()
-        self._events.clear()
-        self._given_ids.clear()
+        gone = [
+            event
+            for _, event in self._events
+            if (user is None or event.envelope.userId == user) and (app is None or event.envelope.appId == app)
+        ]
+        for event in gone:
+            self._forget(event)
+        self._events = deque(entry for entry in self._events if entry[1] not in gone)
+        return len(gone)
 
     def _is_new(self, event: Event) -> bool:
         if not event.has_given_id:
@@ -93,14 +106,8 @@ def _matches(event: Event, query: Query) -> bool:
         and (query.sessionId is None or envelope.sessionId == query.sessionId)
         and (query.groupId is None or envelope.groupId == query.groupId)
         and (query.appId is None or envelope.appId == query.appId)
-        and (query.search is None or query.search.lower() in searchable(event))
+        and (query.search is None or query.search.lower() in searchable(event.text))
     )
-
-
-def searchable(event: Event) -> str:
-    """What ``search`` looks at: the payload as ``JSON.stringify`` gives it, in lower case (FILTER-4)."""
-    payload = json_text.loads(event.text.decode())["payload"]
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).lower()
 
 
 async def _chunks(texts: list[bytes]) -> AsyncGenerator[Chunk, None]:

@@ -1,0 +1,135 @@
+"""Blocks: sealed stretches of the timeline, and how rows are cut into them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from math import ceil
+
+import attrs
+
+from wsproto_tracker.store.fields import app_of
+from wsproto_tracker.store.run import Row, Seal, pack
+
+__all__ = ["Block", "Key", "Packed", "Shape", "Snapshot", "cut", "key_of", "pack_block"]
+
+Key = tuple[int, int]
+"""A place in the timeline: (instant, arrival)."""
+
+_MAX_COUNTED_APPS = 16
+_MAX_COUNTED_APP_CHARS = 1024
+
+
+@attrs.frozen
+class Shape:
+    """How large things become.
+
+    :ivar block_events: events of a block, at most.
+    :ivar block_bytes: text of a block, at most; an event that is larger has a block of its own.
+    :ivar open_events: events that sealing leaves open, as the newest; it begins when there are twice as many.
+    :ivar open_bytes: their text, likewise.
+    :ivar max_rewritten: blocks that one sealing rewrites, at most; late events for others have to wait.
+    """
+
+    block_events: int = 1024
+    block_bytes: int = 1024 * 1024
+    open_events: int = 4096
+    open_bytes: int = 8 * 1024 * 1024
+    max_rewritten: int = 64
+
+
+@attrs.define(eq=False)  # an identity: while somebody holds a block, its data stays (database.py)
+class Block:
+    """What is known of a block without reading it.
+
+    :ivar oldest: where its oldest event stands in the timeline.
+    :ivar newest: where its newest event stands.
+    :ivar first_arrival: the earliest arrival among its events.
+    :ivar last_arrival: the latest.
+    :ivar apps: its events counted by app; ``None`` where there are too many apps to count.
+    :ivar stored_bytes: what index and data take on disk.
+    :ivar is_checked: whether this process wrote its data, or has found it as it was written.
+    :ivar is_damaged: whether it was found not to be; then nothing of it is used any more.
+    """
+
+    id: int
+    oldest: Key
+    newest: Key
+    first_arrival: int
+    last_arrival: int
+    apps: dict[str, int] | None
+    stored_bytes: int
+    seal: Seal
+    is_checked: bool = False
+    is_damaged: bool = False
+
+    def dead_share(self, horizon: int) -> float:
+        """How much of the block is beyond the horizon, were its arrivals spread evenly: 0 for nothing, 1 for all."""
+        arrivals = self.last_arrival - self.first_arrival + 1
+        return min(max((horizon - self.first_arrival + 1) / arrivals, 0.0), 1.0)
+
+
+@attrs.frozen
+class Snapshot:
+    """The timeline at a moment.
+
+    :ivar blocks: oldest first.
+    :ivar rows: the open rows, oldest first.
+    :ivar last_arrival: of all that were stored.
+    :ivar horizon: events whose arrival is not above it are gone.
+    """
+
+    blocks: tuple[Block, ...]
+    rows: tuple[Row, ...]
+    last_arrival: int
+    horizon: int
+
+
+@attrs.frozen
+class Packed:
+    """A new block, to be written."""
+
+    block: Block
+    index: bytes
+    data: bytes
+
+
+def key_of(row: Row) -> Key:
+    """Where a row stands in the timeline."""
+    return row[0], row[1]
+
+
+def cut(rows: Sequence[Row], shape: Shape) -> Iterator[Sequence[Row]]:
+    """Cut rows into stretches for blocks, of about the same number of events."""
+    count = ceil(len(rows) / ceil(len(rows) / shape.block_events)) if rows else 0
+    start, size = 0, 0
+    for position, (_, _, text) in enumerate(rows):
+        if position > start and (position - start >= count or size + len(text) > shape.block_bytes):
+            yield rows[start:position]
+            start, size = position, 0
+        size += len(text) + 1
+    if rows:
+        yield rows[start:]
+
+
+def pack_block(rows: Sequence[Row], new_id: Callable[[], int]) -> Packed:
+    """Seal rows, at least one, oldest first."""
+    seal, index, data = pack(rows)
+    arrivals = [arrival for _, arrival, _ in rows]
+    block = Block(
+        id=new_id(),
+        oldest=key_of(rows[0]),
+        newest=key_of(rows[-1]),
+        first_arrival=min(arrivals),
+        last_arrival=max(arrivals),
+        apps=_count_apps(rows),
+        stored_bytes=len(index) + len(data),
+        seal=seal,
+        is_checked=True,
+    )
+    return Packed(block, index, data)
+
+
+def _count_apps(rows: Sequence[Row]) -> dict[str, int] | None:
+    apps = Counter(app_of(text) for _, _, text in rows)
+    if len(apps) > _MAX_COUNTED_APPS or sum(map(len, apps)) > _MAX_COUNTED_APP_CHARS:
+        return None
+    return dict(apps)

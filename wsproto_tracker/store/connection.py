@@ -1,0 +1,143 @@
+"""Opening a store's file: one process writes to it, and what is wrong with it is said in words.
+
+Errors of SQLite become ours here, and in ``translated``, and nowhere else.
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from wsproto_tracker.errors import StoreError, UnavailableError
+from wsproto_tracker.store import schema
+
+__all__ = [
+    "BUSY_TIMEOUT_S",
+    "Connections",
+    "Durability",
+    "code_of",
+    "connect",
+    "open_file",
+    "open_memory",
+    "translated",
+]
+
+Durability = Literal["full", "normal"]
+
+BUSY_TIMEOUT_S = 5.0
+
+
+@attrs.frozen
+class Connections:
+    """The connections to one store.
+
+    :ivar writer: in memory, the reader as well.
+    :ivar lock: what keeps other processes from writing; ``None`` for who only reads, and in memory.
+    """
+
+    writer: sqlite3.Connection
+    reader: sqlite3.Connection
+    lock: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Close them all; the lock is the last to go."""
+        for connection in (self.reader, self.writer, self.lock):
+            if connection is not None:
+                connection.close()
+
+
+def connect(name: str, timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+    """A connection without transactions of its own, for one thread at a time."""
+    return sqlite3.connect(name, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+
+
+def open_memory() -> Connections:
+    """A new store in memory."""
+    connection = connect(":memory:")
+    schema.migrate(connection)
+    return Connections(connection, connection)
+
+
+def open_file(path: Path, durability: Durability, *, read_only: bool) -> Connections:
+    """Open a file, made where there is none, and bring its schema up to date.
+
+    :param read_only: only look, beside the process that may be writing; the file has to be there.
+    :raises StoreError: if it cannot be opened, is in use, not ours, or newer than this release.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise StoreError(f"{path}: expected a file in a directory that exists")
+    if read_only and not path.exists():
+        raise StoreError(f"{path}: there is no such file")
+    opened: list[sqlite3.Connection] = []
+    try:
+        if read_only:
+            opened.append(connect(str(path)))
+            _check_for_reading(opened[0], path)
+            return Connections(opened[0], opened[0])
+        opened.append(_take_lock(path))
+        opened.append(connect(str(path)))
+        _prepare_for_writing(opened[1], path, durability)
+        opened.append(connect(str(path)))
+        opened[2].execute("SELECT count(*) FROM state")
+    except (sqlite3.DatabaseError, StoreError) as error:
+        for connection in reversed(opened):
+            connection.close()
+        raise error if isinstance(error, StoreError) else StoreError(f"{path}: {_explain(error)}") from None
+    lock, writer, reader = opened
+    return Connections(writer, reader, lock)
+
+
+def _take_lock(path: Path) -> sqlite3.Connection:
+    """Be the only process that writes to the file; the system lets go of the lock when the process ends."""
+    lock = connect(f"{path}-lock", timeout_s=0)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        lock.close()
+        if code_of(error) != sqlite3.SQLITE_BUSY:
+            raise
+        raise StoreError(f"{path}: another process has this store open; stop it first, or name another file") from None
+    return lock
+
+
+def _check_for_reading(connection: sqlite3.Connection, path: Path) -> None:
+    schema.check(connection, str(path))
+    connection.execute("PRAGMA query_only = ON")
+    if schema.version_of(connection) != len(schema.MIGRATIONS):
+        raise StoreError(f"{path}: this store has an older schema; serve it once with this release")
+
+
+def _prepare_for_writing(connection: sqlite3.Connection, path: Path, durability: Durability) -> None:
+    schema.check(connection, str(path))
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StoreError(f"{path}: this file system cannot hold a store; SQLite finds no shared memory on it")
+    connection.execute(f"PRAGMA synchronous = {durability}")
+    connection.execute("PRAGMA fullfsync = ON")  # where fsync does not reach the disk otherwise (macOS)
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # see Database.checkpoint
+    schema.migrate(connection)
+
+
+def code_of(error: sqlite3.Error) -> int | None:
+    """The primary result code (https://sqlite.org/rescode.html)."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _explain(error: sqlite3.Error) -> str:
+    explanations = {
+        sqlite3.SQLITE_NOTADB: "this is no SQLite file; name another file",
+        sqlite3.SQLITE_CANTOPEN: "it cannot be opened; may this user read and write the file and its directory?",
+        sqlite3.SQLITE_READONLY: "it cannot be written; may this user write the file and its directory?",
+        sqlite3.SQLITE_BUSY: "another program holds a lock on it; end that program, or name another file",
+        sqlite3.SQLITE_FULL: "the disk is full",
+        sqlite3.SQLITE_CORRUPT: "the file is damaged; restore a backup, or name another file",
+    }
+    return explanations.get(code_of(error) or 0, str(error))
+
+
+def translated(error: sqlite3.DatabaseError, name: str) -> Exception:
+    """An error of the disk or the file as ours; one that only a bug can cause as it is."""
+    bugs = (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.NotSupportedError)
+    return error if isinstance(error, bugs) else UnavailableError(f"{name}: {_explain(error)}")

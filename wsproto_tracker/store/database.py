@@ -1,0 +1,364 @@
+"""The SQLite file of a store: every statement is here. All of it blocks, so it is called in worker threads.
+
+Invariants, which hold after each transaction:
+
+- An event is in the journal or in one block, never in both. Its arrival is at most ``state.last_arrival``.
+- The row of a block in ``blocks`` never changes, but for ``is_damaged``: a block is replaced by others.
+- ``block_data`` has a row for each row of ``blocks``. It may have others: blocks that were replaced, and whose data is
+  kept while some answer may still read it. Those are deleted when no one holds the ``Block``, or at the next start.
+- One process writes to a file. It holds the lock of ``<file>-lock`` as long as it has the store open.
+
+There are two connections, one to write and one to read, each used by one thread at a time. A store in memory has one
+connection for both.
+"""
+
+import json
+import logging
+import sqlite3
+import threading
+import zlib
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from weakref import ref
+
+import attrs
+
+from wsproto_tracker.errors import StoreError
+from wsproto_tracker.protocol.timestamps import format_instant
+from wsproto_tracker.store.block import Block, Packed
+from wsproto_tracker.store.connection import (
+    BUSY_TIMEOUT_S,
+    Durability,
+    code_of,
+    connect,
+    open_file,
+    open_memory,
+    translated,
+)
+from wsproto_tracker.store.run import DamageError, Row, Seal, pack, read_rows
+
+__all__ = ["Database", "Loaded", "noting_damage", "read_block"]
+
+_LOG = logging.getLogger("wsproto_tracker.store")
+_CHECKPOINT_BYTES = 4 * 1024 * 1024
+_SEAL_COLUMNS = "count, text_bytes, text_crc32, data_crc32, index_crc32"
+_BLOCK_COLUMNS = (
+    "id, oldest_instant, oldest_arrival, newest_instant, newest_arrival, first_arrival, last_arrival, "
+    f"apps, stored_bytes, {_SEAL_COLUMNS}"
+)
+_BLOCK_VALUES = ", ".join("?" * 14)
+
+
+@attrs.frozen
+class Loaded:
+    """What a store's file holds, without the content of its blocks.
+
+    :ivar blocks: those that can be used.
+    :ivar rows: the events of the journal.
+    :ivar received: arrivals and the second at which each came.
+    :ivar damaged: ids of blocks that were found damaged before.
+    :ivar problems: a sentence for everything that was found damaged now.
+    """
+
+    last_arrival: int
+    horizon: int
+    blocks: list[Block]
+    rows: list[Row]
+    received: list[tuple[int, int]]
+    damaged: list[int]
+    problems: list[str]
+
+
+class Database:
+    """A store's file, opened.
+
+    :param path: the file, made where there is none; ``None`` for a database in memory.
+    :param durability: whether a transaction waits for the disk (``full``) or for the system only (``normal``).
+    :param read_only: only look, beside the process that may be writing.
+    :raises StoreError: if the file cannot be opened, is in use, not ours, or newer than this release.
+    """
+
+    def __init__(self, path: Path | None, durability: Durability = "full", *, read_only: bool = False) -> None:
+        self.path = path.resolve() if path is not None else None
+        self._name = str(path) if path is not None else "memory:"
+        self._connections = (
+            open_memory() if self.path is None else open_file(self.path, durability, read_only=read_only)
+        )
+        self._writer, self._reader = self._connections.writer, self._connections.reader
+        self._reading = threading.Lock()
+        self._writing = self._reading if self._reader is self._writer else threading.Lock()
+        self._retired: dict[int, ref[Block]] = {}
+        self._next_id = 1 + self._reader.execute("SELECT coalesce(max(id), 0) FROM block_data").fetchone()[0]
+
+    def close(self) -> None:
+        """Close the file. What was committed is in it."""
+        self._connections.close()
+
+    # --- reading
+
+    def load(self) -> Loaded:
+        """Read everything but the content of blocks.
+
+        :raises StoreError: if not even that can be read.
+        """
+        problems: list[str] = []
+        with self._read() as reader:
+            last_arrival, horizon = reader.execute("SELECT last_arrival, horizon FROM state").fetchone()
+            received = reader.execute("SELECT arrival, at_s FROM received ORDER BY arrival").fetchall()
+            blocks, damaged = [], []
+            for *columns, checksum, is_damaged in reader.execute(
+                f"SELECT {_BLOCK_COLUMNS}, crc32, is_damaged FROM blocks ORDER BY oldest_instant, oldest_arrival"
+            ):
+                if is_damaged:
+                    damaged.append(columns[0])
+                elif checksum != _checksum(columns):
+                    problems.append(f"block {columns[0]}: the checksum of its description does not match")
+                else:
+                    blocks.append(_block(columns))
+            rows: list[Row] = []
+            for number, *seal, index, data in reader.execute(
+                f"SELECT id, {_SEAL_COLUMNS}, run_index, run_data FROM journal ORDER BY id"
+            ):
+                try:
+                    rows += read_rows(Seal(*seal), index, data)
+                except DamageError as error:
+                    problems.append(f"journal entry {number}: {error}")
+        return Loaded(last_arrival, horizon, blocks, rows, received, damaged, problems)
+
+    def read_index(self, block: Block) -> bytes:
+        """The index of a block.
+
+        :raises DamageError: if it is not there.
+        :raises UnavailableError: if it cannot be read now.
+        """
+        index: bytes = self._read_column("run_index", block)[0]
+        return index
+
+    def read(self, block: Block) -> tuple[bytes, bytes]:
+        """The index and the data of a block; raises as ``read_index``."""
+        index, data = self._read_column("run_index, run_data", block)
+        return index, data
+
+    def _read_column(self, columns: str, block: Block) -> tuple[bytes, ...]:
+        with self._read() as reader:
+            found: tuple[bytes, ...] | None = reader.execute(
+                f"SELECT {columns} FROM block_data WHERE id = ?", (block.id,)
+            ).fetchone()
+        if found is None:
+            raise DamageError("its data is missing")
+        return found
+
+    @contextmanager
+    def _read(self) -> Generator[sqlite3.Connection, None, None]:
+        with self._reading:
+            try:
+                yield self._reader
+            except sqlite3.DatabaseError as error:
+                if code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                    raise DamageError(f"SQLite cannot read it: {error}") from None
+                raise translated(error, self._name) from None
+
+    # --- writing, inside ``with database.transaction()``
+
+    @contextmanager
+    def transaction(self) -> Generator[None, None, None]:
+        """All of what is written inside, or nothing; on disk at its end.
+
+        :raises UnavailableError: if it cannot be written now; then nothing of it is.
+        """
+        with self._writing:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                yield
+                self._writer.execute("COMMIT")
+            except BaseException as error:
+                if self._writer.in_transaction:
+                    with suppress(sqlite3.Error):  # it has ended by itself, on an I/O error for one
+                        self._writer.execute("ROLLBACK")
+                if isinstance(error, sqlite3.DatabaseError):
+                    raise translated(error, self._name) from None
+                raise
+
+    def new_block_id(self) -> int:
+        """An id that no block has had since the start."""
+        self._next_id += 1
+        return self._next_id - 1
+
+    def arrival_of(self, digest: bytes) -> int | None:
+        """The arrival of the event with a given id; it may be beyond the horizon."""
+        found = self._writer.execute("SELECT arrival FROM given_ids WHERE digest = ?", (digest,)).fetchone()
+        return None if found is None else int(found[0])
+
+    def set_state(self, before: int, last_arrival: int, horizon: int) -> None:
+        """Move on from the last arrival that was true before.
+
+        :raises StoreError: if it was not: somebody else wrote to the file.
+        """
+        changed = self._writer.execute(
+            "UPDATE state SET last_arrival = ?, horizon = ? WHERE last_arrival = ?", (last_arrival, horizon, before)
+        )
+        if changed.rowcount != 1:
+            raise StoreError(f"{self._name}: another program has changed this store while it was open")
+
+    def add_to_journal(self, rows: Sequence[Row]) -> None:
+        """Write events, at least one, oldest first."""
+        seal, index, data = pack(rows)
+        self._writer.execute(
+            f"INSERT INTO journal ({_SEAL_COLUMNS}, run_index, run_data) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*attrs.astuple(seal), index, data),
+        )
+
+    def add_given_ids(self, arrivals: Mapping[bytes, int]) -> None:
+        """Remember ids that clients gave, by digest."""
+        self._writer.executemany("INSERT OR REPLACE INTO given_ids VALUES (?, ?)", arrivals.items())
+
+    def forget_given_ids(self, horizon: int, erased: Iterable[int] = ()) -> None:
+        """Forget the ids of events that are gone."""
+        self._writer.execute("DELETE FROM given_ids WHERE arrival <= ?", (horizon,))
+        self._writer.executemany("DELETE FROM given_ids WHERE arrival = ?", ((arrival,) for arrival in erased))
+
+    def add_received(self, arrival: int, at_s: int) -> None:
+        """Remember when an arrival came."""
+        self._writer.execute("INSERT INTO received VALUES (?, ?)", (arrival, at_s))
+
+    def forget_received(self, horizon: int) -> None:
+        """Forget marks that no event is before or at any more."""
+        self._writer.execute("DELETE FROM received WHERE arrival <= ?", (horizon,))
+
+    def replace(
+        self, removed: Iterable[Block], added: Iterable[Packed], damaged: Iterable[Block], journal: Sequence[Row]
+    ) -> None:
+        """Replace blocks by others, and the journal by the rows that stay in it."""
+        self._writer.executemany("DELETE FROM blocks WHERE id = ?", ((block.id,) for block in removed))
+        self._writer.executemany("UPDATE blocks SET is_damaged = 1 WHERE id = ?", ((block.id,) for block in damaged))
+        for packed in added:
+            columns = _columns(packed.block)
+            self._writer.execute(
+                f"INSERT INTO blocks ({_BLOCK_COLUMNS}, crc32) VALUES ({_BLOCK_VALUES}, ?)",
+                (*columns, _checksum(columns)),
+            )
+            self._writer.execute(
+                "INSERT INTO block_data VALUES (?, ?, ?)", (packed.block.id, packed.index, packed.data)
+            )
+        self._writer.execute("DELETE FROM journal")
+        if journal:
+            self.add_to_journal(journal)
+
+    def retire(self, blocks: Iterable[Block]) -> None:
+        """Let go of the data of blocks that were replaced, as soon as no answer holds them."""
+        self._retired.update((block.id, ref(block)) for block in blocks)
+
+    def delete_retired(self) -> None:
+        """Delete the data of the retired blocks that nobody holds."""
+        unused = [number for number, block in self._retired.items() if block() is None]
+        self._writer.executemany("DELETE FROM block_data WHERE id = ?", ((number,) for number in unused))
+        for number in unused:
+            del self._retired[number]
+
+    def delete_orphans(self) -> None:
+        """Delete the data of blocks that an earlier process replaced."""
+        self._writer.execute("DELETE FROM block_data WHERE id NOT IN (SELECT id FROM blocks)")
+
+    # --- the file as a whole, outside of transactions
+
+    @property
+    def used_bytes(self) -> int:
+        """What the store takes in its file, without free pages and without the write-ahead log."""
+        with self._reading:
+            pages, free, size = (
+                self._reader.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return int((pages - free) * size)
+
+    def checkpoint(self, *, always: bool = False) -> None:
+        """Move the write-ahead log into the file and empty it, if it has grown.
+
+        Always to its end: a log that was copied and not emptied could, cut short, undo part of what was copied. While
+        another process reads (a backup), it is left for the next time.
+        """
+        if self.path is None:
+            return
+        log = Path(f"{self.path}-wal")
+        with self._writing, self._reading:
+            if always or (log.exists() and log.stat().st_size >= _CHECKPOINT_BYTES):
+                try:
+                    self._writer.execute("PRAGMA busy_timeout = 0")
+                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    self._writer.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
+                except sqlite3.DatabaseError as error:
+                    raise translated(error, self._name) from None
+
+    def vacuum(self) -> None:
+        """Rewrite the file, so that nothing of what was deleted is left in it."""
+        with self._writing, self._reading:
+            try:
+                self._writer.execute("VACUUM")
+            except sqlite3.DatabaseError as error:
+                raise translated(error, self._name) from None
+        self.checkpoint(always=True)
+
+    def integrity_problems(self) -> list[str]:
+        """What SQLite itself finds wrong with its file."""
+        try:
+            found = [row[0] for row in self._reader.execute("PRAGMA integrity_check")]
+        except sqlite3.DatabaseError as error:
+            return [f"SQLite cannot check it: {error}"]
+        return [] if found == ["ok"] else [f"SQLite: {line}" for text in found for line in text.splitlines()]
+
+    def copy_to(self, destination: Path) -> None:
+        """Copy the store, as it is at this moment, into a new file."""
+        copy = connect(str(destination))
+        try:
+            self._reader.backup(copy)
+        except sqlite3.DatabaseError as error:
+            raise translated(error, str(destination)) from None
+        finally:
+            copy.close()
+
+
+def read_block(database: Database, block: Block) -> list[Row]:
+    """The rows of a block, oldest first.
+
+    :raises DamageError: if they are not what was written; the block is marked, and a line logged.
+    """
+    with noting_damage(block):
+        return read_rows(block.seal, *database.read(block))
+
+
+@contextmanager
+def noting_damage(block: Block) -> Generator[None, None, None]:
+    """Mark a block that turns out to be damaged, so that nothing of it is used any more, and say so once."""
+    try:
+        yield
+    except DamageError as error:
+        if not block.is_damaged:
+            first, last = (format_instant(instant) for instant, _ in (block.oldest, block.newest))
+            _LOG.error(
+                "block %d is damaged (%s); its %d events from %s to %s are left out",
+                block.id,
+                error,
+                block.seal.count,
+                first,
+                last,
+            )
+        block.is_damaged = True
+        raise
+
+
+def _columns(block: Block) -> tuple[Any, ...]:
+    apps = None if block.apps is None else json.dumps(block.apps)
+    arrivals = (block.first_arrival, block.last_arrival)
+    return (block.id, *block.oldest, *block.newest, *arrivals, apps, block.stored_bytes, *attrs.astuple(block.seal))
+
+
+def _block(columns: Sequence[Any]) -> Block:
+    number, *keys, first, last, apps, stored_bytes = columns[:9]
+    counted = None if apps is None else json.loads(apps)
+    return Block(number, (*keys[:2],), (*keys[2:],), first, last, counted, stored_bytes, Seal(*columns[9:]))
+
+
+def _checksum(columns: Sequence[Any]) -> int:
+    return zlib.crc32(json.dumps(list(columns)).encode())

@@ -1,0 +1,168 @@
+"""Reading: the answer to a query from one snapshot of the timeline.
+
+An answer is a list of *segments*, newest first. A segment is a block with the open rows that lie between its events, or
+a stretch of open rows between two blocks. What matches in it is counted first, for ``total``, and read again when its
+turn comes to be sent; so an answer holds no more than a few blocks at a time, however large it is. A segment that is
+wanted whole is neither taken apart nor inflated.
+
+All of this blocks and is called in worker threads, some milliseconds at a time.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+
+import attrs
+
+from wsproto_tracker.protocol.query import Query
+from wsproto_tracker.store.block import Block, Snapshot, key_of
+from wsproto_tracker.store.contract import Chunk
+from wsproto_tracker.store.database import Database, noting_damage, read_block
+from wsproto_tracker.store.fields import matches_fields
+from wsproto_tracker.store.run import DamageError, Row, check_data, read_index
+
+__all__ = ["Reader", "Segment"]
+
+_FOREVER = 2**63
+_CHUNK_BYTES = 64 * 1024
+
+
+@attrs.frozen
+class Segment:
+    """A part of an answer.
+
+    :ivar block: its block, if it has one.
+    :ivar rows: open rows that lie between the block's events, or without a block, oldest first.
+    :ivar is_whole: whether all of the block is wanted, and nothing else.
+    :ivar count: how many of its events match.
+    :ivar newest: the instant of the newest of these.
+    """
+
+    block: Block | None
+    rows: tuple[Row, ...]
+    is_whole: bool = False
+    count: int = 0
+    newest: int = 0
+
+
+class Reader:
+    """Reads what matches a query out of a snapshot. What a damaged block held is left out, and a line logged."""
+
+    def __init__(self, database: Database, snapshot: Snapshot, query: Query) -> None:
+        self._database = database
+        self._snapshot = snapshot
+        self._query = query
+        since = -_FOREVER if query.since is None else query.since
+        self._since = since if query.after is None else max(since, query.after + 1)
+        self._until = _FOREVER if query.until is None else query.until
+        filters = (query.type, query.level, query.userId, query.sessionId, query.groupId, query.search)
+        self._has_content_filters = any(value is not None for value in filters)
+        self._has_filters = self._has_content_filters or query.appId is not None
+
+    def segments(self) -> Iterator[Segment]:
+        """Every segment that the window touches, newest first, not yet counted."""
+        snapshot = self._snapshot
+        rows = [row for row in snapshot.rows if row[1] > snapshot.horizon and self._since <= row[0] <= self._until]
+        end = len(rows)
+        for block in reversed(snapshot.blocks):
+            if block.is_damaged or block.oldest[0] > self._until or block.last_arrival <= snapshot.horizon:
+                continue
+            if block.newest[0] < self._since:
+                break
+            after = bisect_right(rows, block.newest, 0, end, key=key_of)
+            if after < end:
+                yield Segment(None, tuple(rows[after:end]))
+            end = bisect_left(rows, block.oldest, 0, after, key=key_of)
+            yield Segment(block, tuple(rows[end:after]))
+        if end:
+            yield Segment(None, tuple(rows[:end]))
+
+    def count(self, segment: Segment) -> Segment:
+        """Find out how many events of a segment match."""
+        block = segment.block
+        if block is not None and not segment.rows and self._is_inside(block):
+            known = self._known_count(block)
+            if known == 0 or (known == block.seal.count and self._is_sound(block)):
+                return attrs.evolve(segment, is_whole=True, count=known, newest=block.newest[0])
+        matching = self._matching(segment, read=self._read if self._has_filters else self._read_keys)
+        return attrs.evolve(segment, count=len(matching), newest=matching[-1][0] if matching else 0)
+
+    def chunks(self, segment: Segment, start: int, stop: int) -> list[Chunk]:
+        """Events of a segment that match, from one place to another, counted from the newest."""
+        if segment.is_whole and segment.block is not None and (start, stop) == (0, segment.count):
+            data = self._read_data(segment.block)
+            return [] if data is None else [Chunk(data, is_deflated=True)]
+        matching = self._matching(segment, self._read)
+        matching.reverse()
+        return _chunks([text for _, _, text in matching[start:stop]])
+
+    def _matching(self, segment: Segment, read: Callable[[Block], list[Row]]) -> list[Row]:
+        """The rows of a segment that match, oldest first."""
+        rows = list(segment.rows)
+        if segment.block is not None:
+            rows += read(segment.block)
+            rows.sort()
+        return [row for row in rows if self._matches(row)]
+
+    def _matches(self, row: Row) -> bool:
+        instant, arrival, text = row
+        return (
+            self._since <= instant <= self._until
+            and arrival > self._snapshot.horizon
+            and (not self._has_filters or matches_fields(text, self._query))
+        )
+
+    def _is_inside(self, block: Block) -> bool:
+        """Whether all of the block is in the window, and none of it beyond the horizon."""
+        is_inside = self._since <= block.oldest[0] and block.newest[0] <= self._until
+        return is_inside and block.first_arrival > self._snapshot.horizon
+
+    def _known_count(self, block: Block) -> int | None:
+        """How many events of a block in the window match, where that is known without reading it."""
+        if self._has_content_filters:
+            return None
+        if self._query.appId is None:
+            return block.seal.count
+        return None if block.apps is None else block.apps.get(self._query.appId, 0)
+
+    def _is_sound(self, block: Block) -> bool:
+        """Whether the block is as it was written; looked at once for each block and process."""
+        if not block.is_checked:
+            block.is_checked = self._read_data(block) is not None
+        return block.is_checked
+
+    def _read(self, block: Block) -> list[Row]:
+        try:
+            return read_block(self._database, block)
+        except DamageError:
+            return []
+
+    def _read_keys(self, block: Block) -> list[Row]:
+        """As ``_read``, but for the texts."""
+        try:
+            with noting_damage(block):
+                index = read_index(block.seal, self._database.read_index(block))
+        except DamageError:
+            return []
+        return [(instant, arrival, b"") for instant, arrival in zip(index.instants, index.arrivals, strict=True)]
+
+    def _read_data(self, block: Block) -> bytes | None:
+        try:
+            with noting_damage(block):
+                _, data = self._database.read(block)
+                check_data(block.seal, data)
+        except DamageError:
+            return None
+        return data
+
+
+def _chunks(texts: list[bytes]) -> list[Chunk]:
+    chunks: list[Chunk] = []
+    piece: list[bytes] = []
+    size = 0
+    for text in texts:
+        piece.append(text)
+        size += len(text)
+        if size >= _CHUNK_BYTES:
+            chunks.append(Chunk(b",".join(piece)))
+            piece, size = [], 0
+    return [*chunks, Chunk(b",".join(piece))] if piece else chunks

@@ -1,0 +1,254 @@
+"""The timeline: what it is at a moment, and the changes that the one writer makes to it.
+
+Invariants:
+
+- Blocks do not overlap, and are ordered by (instant, arrival). Open rows may lie anywhere: most are newer than every
+  block; a late one lies before the end of the blocks, until sealing merges it into the block that covers it.
+- An arrival is given once, one after the other. Visible is what has an arrival above the horizon, which only grows.
+- A snapshot never changes. It is replaced when what it shows is on disk, and an answer is read from one snapshot.
+
+The methods that change it block. They run in a worker thread, one at a time.
+"""
+
+import logging
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+
+import attrs
+
+from wsproto_tracker.protocol.events import Event
+from wsproto_tracker.store.block import Block, Shape, Snapshot
+from wsproto_tracker.store.contract import Appended
+from wsproto_tracker.store.database import Database, read_block
+from wsproto_tracker.store.maintenance import Erasure, plan_compaction, plan_erasure
+from wsproto_tracker.store.run import Row
+from wsproto_tracker.store.sealing import Sealing, is_due, plan_sealing
+
+__all__ = ["Capacity", "Timeline"]
+
+_LOG = logging.getLogger("wsproto_tracker.store")
+
+_MAX_MARK_INTERVAL_S = 60
+
+
+@attrs.frozen
+class Capacity:
+    """What is kept: the last to arrive. The batch that arrived last always is.
+
+    :ivar max_events: how many; an erased event keeps its place until its turn comes.
+    :ivar max_age_s: for how long since they arrived, give or take a minute.
+    :ivar max_bytes: on how much of the disk, about.
+    """
+
+    max_events: int = 500_000
+    max_age_s: float | None = None
+    max_bytes: int | None = None
+
+    @property
+    def mark_interval_s(self) -> int:
+        """How often it is noted when events arrive, and looked whether some are too old."""
+        return (
+            _MAX_MARK_INTERVAL_S if self.max_age_s is None else min(_MAX_MARK_INTERVAL_S, int(self.max_age_s / 10) + 1)
+        )
+
+
+class Timeline:
+    """The timeline of one store.
+
+    :param now_s: the clock, in seconds since 1970.
+    """
+
+    def __init__(
+        self, database: Database, capacity: Capacity, shape: Shape, now_s: Callable[[], float] = time.time
+    ) -> None:
+        loaded = database.load()
+        self._database = database
+        self._capacity = capacity
+        self._shape = shape
+        self._now_s = now_s
+        self._received = loaded.received
+        self._last_batch_begins = loaded.last_arrival + 1
+        horizon = max(loaded.horizon, loaded.last_arrival - capacity.max_events)
+        self.snapshot = Snapshot(tuple(loaded.blocks), tuple(sorted(loaded.rows)), loaded.last_arrival, horizon)
+        self._open_bytes = _text_bytes(self.snapshot.rows)
+        with database.transaction():
+            database.delete_orphans()
+            database.set_state(loaded.last_arrival, loaded.last_arrival, horizon)
+        for problem in loaded.problems:
+            _LOG.error("the store is damaged: %s; what it held is left out", problem)
+
+    @property
+    def sealing_is_due(self) -> bool:
+        """Whether there are enough open rows."""
+        return is_due(len(self.snapshot.rows), self._open_bytes, self._shape)
+
+    @property
+    def sealing_is_overdue(self) -> bool:
+        """Whether there are so many open rows that memory is at stake."""
+        return is_due(len(self.snapshot.rows) // 4, self._open_bytes // 4, self._shape)
+
+    def commit(self, batches: Sequence[Sequence[Event]]) -> list[Appended]:
+        """Store batches in one transaction, as if one came after the other.
+
+        :raises UnavailableError: if that is not possible now; then nothing is stored.
+        """
+        before = self.snapshot
+        last, horizon, begins = before.last_arrival, self._horizon_by_age(before.horizon), self._last_batch_begins
+        rows: list[Row] = []
+        given: dict[bytes, int] = {}
+        outcomes = []
+        with self._database.transaction():
+            for events in batches:
+                stored = []
+                for event in events:
+                    if event.has_given_id:
+                        digest = _digest(event)
+                        known = given.get(digest) or self._database.arrival_of(digest)
+                        if known is not None and known > horizon:
+                            continue  # X-DUP-1
+                        given[digest] = last + 1
+                    last += 1
+                    rows.append((event.instant, last, event.text))
+                    stored.append(event)
+                if stored:
+                    begins = last + 1 - len(stored)
+                horizon = max(horizon, last - max(self._capacity.max_events, len(stored)))
+                outcomes.append(Appended(tuple(stored), len(events) - len(stored)))
+            rows.sort()
+            mark = self._mark(before.last_arrival + 1) if rows else None
+            if rows:
+                self._database.add_to_journal(rows)
+                self._database.add_given_ids(given)
+            if mark is not None:
+                self._database.add_received(*mark)
+            if rows or horizon != before.horizon:
+                self._database.set_state(before.last_arrival, last, horizon)
+        if mark is not None:
+            self._received.append(mark)
+        self._last_batch_begins = begins
+        self._open_bytes += _text_bytes(rows)
+        self.snapshot = Snapshot(before.blocks, _merged(before.rows, rows), last, horizon)
+        return outcomes
+
+    def expire(self) -> bool:
+        """Let go of what is too old; whether there was something."""
+        before = self.snapshot
+        horizon = self._horizon_by_age(before.horizon)
+        if horizon == before.horizon:
+            return False
+        with self._database.transaction():
+            self._database.set_state(before.last_arrival, before.last_arrival, horizon)
+        self.snapshot = attrs.evolve(before, horizon=horizon)
+        return True
+
+    def seal(self) -> None:
+        """Seal the older of the open rows, and leave behind what is dead.
+
+        :raises UnavailableError: if that is not possible now; then nothing changes.
+        """
+        before = self.snapshot
+        horizon = self._horizon_by_bytes(before)
+        self._apply(
+            plan_sealing(
+                before.blocks, before.rows, horizon, self._shape, self._read_block, self._database.new_block_id
+            ),
+            horizon,
+        )
+
+    def erase(self, user: str | None, app: str | None) -> int:
+        """Erase the events of a user, of an app, or of a user in an app; returns how many were visible.
+
+        :raises UnavailableError: if that is not possible now; then nothing changes.
+        """
+        before = self.snapshot
+        erasure = Erasure(user, app)
+        sealing, erased = plan_erasure(before, erasure, self._shape, self._read_block, self._database.new_block_id)
+        self._apply(sealing, before.horizon, erased)
+        visible = sum(arrival > before.horizon for arrival in erased)
+        del before, sealing  # the last to hold the blocks that were replaced
+        self._purge()
+        return visible
+
+    def compact(self) -> None:
+        """Rewrite blocks that are not full or partly dead, and then the file.
+
+        :raises UnavailableError: if that is not possible now; then all of it, or some blocks only, are as they were.
+        """
+        self._repack()
+        self._purge()
+
+    def _repack(self) -> None:
+        before = self.snapshot
+        for sealing in plan_compaction(before, self._shape, self._read_block, self._database.new_block_id):
+            self._apply(sealing, before.horizon)
+
+    def _purge(self) -> None:
+        """Leave nothing of what was replaced in the file, but what an answer is still reading."""
+        with self._database.transaction():
+            self._database.delete_retired()
+        self._database.vacuum()
+
+    def _apply(self, sealing: Sealing, horizon: int, erased: Sequence[int] = ()) -> None:
+        before = self.snapshot
+        with self._database.transaction():
+            self._database.replace(sealing.removed, sealing.added, sealing.damaged, sealing.open_rows)
+            self._database.set_state(before.last_arrival, before.last_arrival, horizon)
+            self._database.forget_given_ids(horizon, erased)
+            self._database.forget_received(horizon)
+            self._database.delete_retired()
+        self._database.retire(sealing.removed)
+        self._received = [mark for mark in self._received if mark[0] > horizon]
+        self._open_bytes = _text_bytes(sealing.open_rows)
+        blocks = sealing.apply(before.blocks)
+        self.snapshot = Snapshot(blocks, tuple(sealing.open_rows), before.last_arrival, horizon)
+
+    def _read_block(self, block: Block) -> list[Row]:
+        return read_block(self._database, block)
+
+    def _mark(self, arrival: int) -> tuple[int, int] | None:
+        """When this arrival came, if it is time to note it; the clock may jump back, marks do not."""
+        now_s = int(self._now_s())
+        if self._received and now_s < self._received[-1][1] + self._capacity.mark_interval_s:
+            return None
+        return arrival, now_s
+
+    def _horizon_by_age(self, horizon: int) -> int:
+        """The arrivals before a mark came before its moment."""
+        if self._capacity.max_age_s is None:
+            return horizon
+        oldest_s = self._now_s() - self._capacity.max_age_s
+        return max([horizon, *(arrival - 1 for arrival, at_s in self._received if at_s <= oldest_s)])
+
+    def _horizon_by_bytes(self, snapshot: Snapshot) -> int:
+        """The horizon that leaves about what may be kept, were the arrivals of each block spread evenly."""
+        if self._capacity.max_bytes is None:
+            return snapshot.horizon
+        blocks = snapshot.blocks
+        other_bytes = self._database.used_bytes - sum(block.stored_bytes for block in blocks)
+        allowed = self._capacity.max_bytes - max(other_bytes, 0)
+
+        def fits(horizon: int) -> bool:
+            return sum(block.stored_bytes * (1 - block.dead_share(horizon)) for block in blocks) <= allowed
+
+        possible = range(snapshot.horizon, max(snapshot.horizon, self._last_batch_begins - 1) + 1)
+        return min(snapshot.horizon + bisect_left(possible, True, key=fits), possible[-1])
+
+
+def _digest(event: Event) -> bytes:
+    """What stands for a given id: apps and ids may be of any length, and hold lone surrogates."""
+    app = event.envelope.appId.encode("utf-8", "surrogatepass")
+    return blake2b(event.id.encode("utf-8", "surrogatepass"), digest_size=16, key=blake2b(app).digest()).digest()
+
+
+def _merged(old: tuple[Row, ...], new: list[Row]) -> tuple[Row, ...]:
+    """Two sorted lists as one; the new rows are newer than all but a few of the old, usually."""
+    if not new:
+        return old
+    place = bisect_left(old, new[0])
+    return (*old[:place], *sorted([*old[place:], *new]))
+
+
+def _text_bytes(rows: Sequence[Row]) -> int:
+    return sum(len(text) for _, _, text in rows)
