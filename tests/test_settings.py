@@ -2,6 +2,7 @@
 
 import json
 import traceback
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,17 @@ EXAMPLES: dict[str, Any] = {
     "host": "::1",
     "port": 8080,
     "base_path": "/a/b-c",
-    "store": "memory:",
+    "store": "sqlite:/var/lib/tracker.db",
+    "durability": "normal",
     "api_key": "s3cret",
     "max_events": 7,
+    "max_age": timedelta(hours=36),
+    "max_bytes": 1048576,
     "push": "off",
     "max_frame_bytes": 2048,
     "max_head_bytes": 4096,
     "max_pending_replies": 1,
+    "max_uncommitted_bytes": 1024,
     "max_push_bytes": 1024,
     "head_timeout_s": 0.5,
     "idle_timeout_s": 1.5,
@@ -32,6 +37,7 @@ EXAMPLES: dict[str, Any] = {
     "ping_timeout_s": 5.5,
     "drain_timeout_s": 6.5,
 }
+TEXTS = {name: str(value) for name, value in EXAMPLES.items()} | {"max_age": "36h"}
 NAMES = [option.name for option in options()]
 SECONDS = [name for name in NAMES if name.endswith("_s")]
 HUGE = "1" + "0" * 400  # a whole number that is no float
@@ -39,7 +45,8 @@ HUGE = "1" + "0" * 400  # a whole number that is no float
 PORT = "expected a whole number from 0 to 65535"
 HOST = "expected a host name or an IP address"
 BASE_PATH = "expected a path such as /_tracker"
-STORE = "expected memory:"
+STORE = "expected sqlite: and a file, such as sqlite:tracker.db, or memory:"
+AGE = "expected a number and a unit of s, m, h or d, such as 90s, 12h or 30d"
 API_KEY = "expected a key that is not empty"
 PUSH = "expected one of subscribers, queriers, off"
 SOME_SECONDS = "expected a number of seconds greater than 0"
@@ -48,7 +55,13 @@ WRONG_TEXT = [
     *[("port", text, PORT) for text in ("abc", "70000", "65536", "-1", "", "1.5", "1e3", "0x10", "٤", HUGE)],
     *[("host", text, HOST) for text in ("my host", "", "localhost ", "a/b", "http://localhost", "a\n")],
     *[("base_path", text, BASE_PATH) for text in ("tracker", "/a b", "/a?b=c", "/a#b", "/a//b", "/ä", "/%20", "/a\n")],
-    *[("store", text, STORE) for text in ("sqlite:x", "memory", "")],
+    *[
+        ("store", text, STORE)
+        for text in ("sqlite:", "sqlite::memory:", "sqlite", "memory", "memory:x", "postgres:x", "a\0b", "")
+    ],
+    *[("durability", text, "expected one of full, normal") for text in ("FULL", "off", "")],
+    *[("max_age", text, AGE) for text in ("30", "0d", "0s", "-1d", "1w", "1.5h", "30 d", "9999999d", "")],
+    *[("max_bytes", text, "expected a whole number from 1048576") for text in ("1048575", "10GB", "")],
     ("api_key", "", API_KEY),
     *[("push", text, PUSH) for text in ("everyone", "Off", "")],
     *[("max_events", text, "expected a whole number from 1") for text in ("0", "-1", "many", "")],
@@ -60,7 +73,7 @@ WRONG_TOML = [
     *[("port", value, PORT) for value in ('"abc"', "70000", "-1", "true", "1.5", "[1]", "{a = 1}", HUGE)],
     *[("host", value, HOST) for value in ('"my host"', '""', "5", "1979-05-27")],
     *[("base_path", value, BASE_PATH) for value in ('"tracker"', '"/a b"', '"/a?b=c"', "5", "[]")],
-    *[("store", value, STORE) for value in ('"sqlite:x"', "5", "[]")],
+    *[("store", value, STORE) for value in ('"sqlite:"', "5", "[]")],
     *[("api_key", value, API_KEY) for value in ('""', "5", "true", '["s3cret"]')],
     *[("push", value, PUSH) for value in ('"everyone"', "false", '["off"]')],
     *[("max_events", value, "expected a whole number from 1") for value in ("0", "true", "1.0", "inf")],
@@ -72,7 +85,8 @@ WRONG_PYTHON: list[tuple[str, Any]] = [
     *[("port", value) for value in (70_000, -1, True, "4242", 1.0, None)],
     *[("host", value) for value in ("my host", "", None, b"localhost")],
     *[("base_path", value) for value in ("tracker", "/a b", "/a?b=c", "/a/", "/", None)],
-    *[("store", value) for value in ("sqlite:x", None)],
+    *[("store", value) for value in ("sqlite:", None)],
+    *[("max_age", value) for value in ("30d", 30, timedelta(0))],
     *[("api_key", value) for value in ("", 5, b"s3cret")],
     *[("push", value) for value in ("everyone", None, ["off"])],
     *[("max_events", value) for value in (0, True, "1", None)],
@@ -123,16 +137,17 @@ class TestSources:
     @pytest.mark.parametrize("name", NAMES)
     def test_flag(self, name: str) -> None:
         """Every option is read from the text of its flag."""
-        assert load_settings({name: str(EXAMPLES[name])}, {}) == Settings(**{name: EXAMPLES[name]})
+        assert load_settings({name: TEXTS[name]}, {}) == Settings(**{name: EXAMPLES[name]})
 
     @pytest.mark.parametrize("name", NAMES)
     def test_environment(self, name: str) -> None:
         """Every option is read from its variable."""
-        assert load_settings({}, {variable(name): str(EXAMPLES[name])}) == Settings(**{name: EXAMPLES[name]})
+        assert load_settings({}, {variable(name): TEXTS[name]}) == Settings(**{name: EXAMPLES[name]})
 
     def test_file(self, file: Path) -> None:
         """Every option is read from TOML."""
-        file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in EXAMPLES.items()), "utf-8")
+        values = EXAMPLES | {"max_age": TEXTS["max_age"]}
+        file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()), "utf-8")
         assert load_settings({}, {}, file) == Settings(**EXAMPLES)
 
     def test_precedence(self, file: Path) -> None:

@@ -125,7 +125,7 @@ class Conversation:
                 await self._websocket.aclose(code, reason)
 
     async def _tell_of(self, outage: Outage | None) -> None:
-        """Say once for each outage that acks will be late (X-LATE-1)."""
+        """Say once for each outage that acks will be late (ACK-7, X-LATE-1)."""
         if outage is not None and outage is not self._told_of:
             self._told_of = outage
             message = "nothing can be saved for now; what was sent is kept, and acked when it is saved"
