@@ -6,7 +6,7 @@ Every option has one name in three spellings: ``max_events`` (Python, TOML), ``-
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -249,12 +249,16 @@ def _read_file(file: Path) -> dict[str, Any]:
     return table
 
 
-def suggestion(name: str, spelling: Callable[[str], str] = str) -> str:
-    """The end of a sentence about an option that does not exist: the one that may have been meant, or all of them."""
-    close = get_close_matches(name.replace("-", "_").lower(), _NAMES, n=1)
+def suggestion(name: str, spelling: Callable[[str], str] = str, names: Sequence[str] = ()) -> str:
+    """The end of a sentence about an option that does not exist: the one that may have been meant, or all of them.
+
+    :param names: those that there are; every setting, if left out.
+    """
+    names = names or _NAMES
+    close = get_close_matches(name.replace("-", "_").lower(), names, n=1)
     if close:
         return f"; did you mean {spelling(close[0])}?"
-    return f"; the options are {', '.join(map(spelling, _NAMES))}"
+    return f"; the options are {', '.join(map(spelling, names))}"
 
 
 def mistyped_variables(environment: Mapping[str, str]) -> list[str]:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from wsproto_tracker.cli import serve
+from wsproto_tracker.cli import serve, store
 from wsproto_tracker.errors import ConfigurationError, ServeError, StoreError
 from wsproto_tracker.settings import flag, suggestion
 from wsproto_tracker.version import __version__
@@ -16,6 +16,7 @@ examples:
   wsproto-tracker serve                       listen on 127.0.0.1:4242
   wsproto-tracker serve --base-path /tracker  use the paths of the plugin's documentation
   wsproto-tracker serve --help                all options
+  wsproto-tracker store info                  what is in tracker.db
 """
 
 _FAILED = 1
@@ -34,9 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"wsproto-tracker {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     serve.add_to(commands)
+    store.add_to(commands)
     parsed, rest = parser.parse_known_args(arguments)
     if rest:
-        parsed.parser.error(_unknown(rest))
+        parsed.parser.error(_unknown(rest, parsed.options))
     try:
         return int(parsed.run(parsed))
     except (ConfigurationError, ServeError, StoreError) as error:
@@ -45,9 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _USAGE if isinstance(error, ConfigurationError) else _FAILED
 
 
-def _unknown(rest: Sequence[str]) -> str:
-    """What to say of arguments that no command takes; their values may be secrets, and are not repeated (SEC-1)."""
+def _unknown(rest: Sequence[str], options: Sequence[str]) -> str:
+    """What to say of arguments that a command does not take; their values may be secrets, and are not repeated (SEC-1).
+
+    :param options: the names of those that it takes.
+    """
     flags = [argument.partition("=")[0] for argument in rest if argument.startswith("-")]
     if not flags:
-        return "expected options only, such as --port 4242"
-    return "\n".join(f"{name}: no such option{suggestion(name.lstrip('-'), flag)}" for name in flags)
+        return f"expected options only, such as {flag(options[0])}"
+    return "\n".join(f"{name}: no such option{suggestion(name.lstrip('-'), flag, options)}" for name in flags)

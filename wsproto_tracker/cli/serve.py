@@ -52,7 +52,7 @@ def add_to(commands: "Commands") -> None:
             help=option.metadata["help"] + default,
         )
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with these options")
-    parser.set_defaults(run=run, parser=parser)
+    parser.set_defaults(run=run, parser=parser, options=[*(option.name for option in options()), "config"])
 
 
 def run(parsed: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import attrs
 from wsproto_tracker.store.fields import app_of
 from wsproto_tracker.store.run import Row, Seal, pack
 
-__all__ = ["Block", "Key", "Packed", "Shape", "Snapshot", "cut", "key_of", "pack_block"]
+__all__ = ["Block", "Key", "Packed", "Shape", "Snapshot", "count_apps", "cut", "key_of", "pack_block"]
 
 Key = tuple[int, int]
 """A place in the timeline: (instant, arrival)."""
@@ -120,7 +120,7 @@ def pack_block(rows: Sequence[Row], new_id: Callable[[], int]) -> Packed:
         newest=key_of(rows[-1]),
         first_arrival=min(arrivals),
         last_arrival=max(arrivals),
-        apps=_count_apps(rows),
+        apps=count_apps(rows),
         stored_bytes=len(index) + len(data),
         seal=seal,
         is_checked=True,
@@ -128,7 +128,8 @@ def pack_block(rows: Sequence[Row], new_id: Callable[[], int]) -> Packed:
     return Packed(block, index, data)
 
 
-def _count_apps(rows: Sequence[Row]) -> dict[str, int] | None:
+def count_apps(rows: Sequence[Row]) -> dict[str, int] | None:
+    """Rows counted by app; ``None`` where there are too many apps to count."""
     apps = Counter(app_of(text) for _, _, text in rows)
     if len(apps) > _MAX_COUNTED_APPS or sum(map(len, apps)) > _MAX_COUNTED_APP_CHARS:
         return None

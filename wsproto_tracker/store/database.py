@@ -17,7 +17,7 @@ import logging
 import sqlite3
 import threading
 import zlib
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ class Database:
         self._reading = threading.Lock()
         self._writing = self._reading if self._reader is self._writer else threading.Lock()
         self._retired: dict[int, ref[Block]] = {}
-        self._next_id = 1 + self._reader.execute("SELECT coalesce(max(id), 0) FROM block_data").fetchone()[0]
+        self._next_id: int = 1 + self._reader.execute("SELECT coalesce(max(id), 0) FROM block_data").fetchone()[0]
 
     def close(self) -> None:
         """Close the file. What was committed is in it."""
@@ -103,6 +103,12 @@ class Database:
 
         :raises StoreError: if not even that can be read.
         """
+        try:
+            return self._load()
+        except DamageError as error:
+            raise StoreError(f"{self._name}: the file is damaged, restore a backup of it: {error}") from None
+
+    def _load(self) -> Loaded:
         problems: list[str] = []
         with self._read() as reader:
             last_arrival, horizon = reader.execute("SELECT last_arrival, horizon FROM state").fetchone()
@@ -140,6 +146,22 @@ class Database:
         """The index and the data of a block; raises as ``read_index``."""
         index, data = self._read_column("run_index, run_data", block)
         return index, data
+
+    def given_arrivals(self) -> Iterator[int]:
+        """The arrivals of the events whose id a client gave."""
+        with self._read() as reader:
+            for (arrival,) in reader.execute("SELECT arrival FROM given_ids"):
+                yield arrival
+
+    @contextmanager
+    def unchanging(self) -> Generator[None, None, None]:
+        """Let all that is read inside be of one moment, whatever another process writes."""
+        with self._read() as reader:
+            reader.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._reader.execute("COMMIT")
 
     def _read_column(self, columns: str, block: Block) -> tuple[bytes, ...]:
         with self._read() as reader:

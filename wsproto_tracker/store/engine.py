@@ -152,6 +152,11 @@ class TimelineStore:
             raise ValueError("expected a user, an app, or both")
         return await self._change(partial(self._timeline.erase, user, app))
 
+    @property
+    def damaged_blocks(self) -> int:
+        """How many blocks were found damaged; what they held is left out of all answers."""
+        return self._timeline.damaged_blocks
+
     async def compact(self) -> None:
         """Make the file as small as it can be.
 

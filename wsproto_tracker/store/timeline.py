@@ -69,6 +69,7 @@ class Timeline:
         self._shape = shape
         self._now_s = now_s
         self._received = loaded.received
+        self._damaged_before = len(loaded.damaged) + len(loaded.problems)
         self._last_batch_begins = loaded.last_arrival + 1
         horizon = max(loaded.horizon, loaded.last_arrival - capacity.max_events)
         self.snapshot = Snapshot(tuple(loaded.blocks), tuple(sorted(loaded.rows)), loaded.last_arrival, horizon)
@@ -78,6 +79,11 @@ class Timeline:
             database.set_state(loaded.last_arrival, loaded.last_arrival, horizon)
         for problem in loaded.problems:
             _LOG.error("the store is damaged: %s; what it held is left out", problem)
+
+    @property
+    def damaged_blocks(self) -> int:
+        """How many blocks, and entries of the journal, were found damaged and are left out."""
+        return self._damaged_before + sum(block.is_damaged for block in self.snapshot.blocks)
 
     @property
     def sealing_is_due(self) -> bool:
@@ -199,6 +205,7 @@ class Timeline:
             self._database.forget_received(horizon)
             self._database.delete_retired()
         self._database.retire(sealing.removed)
+        self._damaged_before += len(sealing.damaged)
         self._received = [mark for mark in self._received if mark[0] > horizon]
         self._open_bytes = _text_bytes(sealing.open_rows)
         blocks = sealing.apply(before.blocks)

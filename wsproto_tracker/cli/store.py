@@ -1,0 +1,171 @@
+"""``wsproto-tracker store``: look at a store's file, copy it, and keep it in order."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from wsproto_tracker.errors import ConfigurationError, StoreError
+from wsproto_tracker.protocol.timestamps import format_instant
+from wsproto_tracker.settings import Settings, load_settings
+from wsproto_tracker.store import Capacity, open_timeline
+from wsproto_tracker.store.database import Database
+from wsproto_tracker.store.inspection import summarize, verify
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+__all__ = ["add_to"]
+
+_EPILOG = """\
+info, verify and backup work while the server runs; compact and erase need it to be stopped.
+
+examples:
+  wsproto-tracker store info
+  wsproto-tracker store verify --store sqlite:/var/lib/tracker.db
+  wsproto-tracker store backup tracker-2026-11-24.db
+  wsproto-tracker store erase --user ann@example.org
+"""
+
+_NO_LIMIT = Capacity(max_events=sys.maxsize)  # what the server keeps is not for these commands to change
+_DONE = 0
+_FAILED = 1
+
+
+def add_to(commands: "Commands") -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "store",
+        help="look at a store, copy it, keep it in order",
+        description="Look at a store's file, copy it, and keep it in order.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    _add(actions, "info", _info, "say what is in it")
+    _add(actions, "verify", _verify, "check everything in it; exit status 1 if something is damaged")
+    _add(actions, "compact", _compact, "make the file as small as it can be")
+    backup = _add(actions, "backup", _backup, "copy it, as it is at this moment, into a new file")
+    backup.add_argument("destination", type=Path, metavar="DEST", help="the new file")
+    erase = _add(actions, "erase", _erase, "erase the events of a user or an app for good", "user", "app")
+    erase.add_argument("--user", metavar="ID", help="the userId")
+    erase.add_argument("--app", metavar="ID", help="the appId; with --user, only that user's events in it")
+
+
+def _add(
+    actions: "Commands", name: str, run: Callable[[argparse.Namespace, Path], int], help_: str, *more: str
+) -> argparse.ArgumentParser:
+    parser = actions.add_parser(name, help=help_, description=f"{help_.capitalize()}.", allow_abbrev=False)
+    parser.add_argument("--store", metavar="URL", help=f"the store (default: {Settings().store})")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file that names the store")
+    parser.set_defaults(
+        run=lambda parsed: run(parsed, _path(parsed)), parser=parser, options=["store", "config", *more]
+    )
+    return parser
+
+
+def _path(parsed: argparse.Namespace) -> Path:
+    """The file of the store that flags, environment or file name."""
+    given = {} if parsed.store is None else {"store": parsed.store}
+    store = load_settings(given, file=parsed.config).store
+    if store == "memory:":
+        raise ConfigurationError("--store: expected a file, such as sqlite:tracker.db; a store in memory has none")
+    return Path(store.removeprefix("sqlite:"))
+
+
+def _info(_parsed: argparse.Namespace, path: Path) -> int:
+    database = Database(path, read_only=True)
+    try:
+        summary = summarize(database)
+    finally:
+        database.close()
+    print(f"store            {path}")
+    print(f"events           {summary.events:,}")
+    if summary.oldest is not None and summary.newest is not None:
+        print(f"from             {format_instant(summary.oldest)}")
+        print(f"to               {format_instant(summary.newest)}")
+    print(f"arrived so far   {summary.last_arrival:,}")
+    print(f"blocks           {summary.blocks:,}, and {summary.open_events:,} events in the journal")
+    print(f"size             {_bytes(summary.used_bytes)} on disk for {_bytes(summary.text_bytes)} of events")
+    if summary.gone:
+        print(f"gone             {summary.gone:,} events that are beyond the capacity, and still take space")
+    if summary.damaged_blocks:
+        print(f"DAMAGED          {summary.damaged_blocks:,} blocks; run: wsproto-tracker store verify")
+    return _DONE
+
+
+def _verify(_parsed: argparse.Namespace, path: Path) -> int:
+    database = Database(path, read_only=True)
+    try:
+        problems = verify(database)
+    finally:
+        database.close()
+    for problem in problems:
+        print(problem)
+    print(f"{path}: {f'{len(problems)} problems' if problems else 'sound'}")
+    return _FAILED if problems else _DONE
+
+
+def _compact(_parsed: argparse.Namespace, path: Path) -> int:
+    before = _must_exist(path).stat().st_size
+
+    async def compact() -> None:
+        async with open_timeline(path, _NO_LIMIT) as store:
+            await store.compact()
+
+    trio.run(compact)
+    print(f"{path}: {_bytes(before)} before, {_bytes(path.stat().st_size)} now")
+    return _DONE
+
+
+def _backup(parsed: argparse.Namespace, path: Path) -> int:
+    destination: Path = parsed.destination
+    if destination.exists():
+        raise StoreError(f"{destination}: exists already; name a file that does not")
+    if not destination.parent.is_dir():
+        raise StoreError(f"{destination}: expected a file in a directory that exists")
+    partial = destination.with_name(destination.name + ".partial")
+    database = Database(path, read_only=True)
+    try:
+        database.copy_to(partial)
+        os.replace(partial, destination)
+    finally:
+        database.close()
+        partial.unlink(missing_ok=True)
+    print(f"{destination}: {_bytes(destination.stat().st_size)}, a copy of {path}")
+    return _DONE
+
+
+def _erase(parsed: argparse.Namespace, path: Path) -> int:
+    if parsed.user is None and parsed.app is None:
+        parsed.parser.error("expected --user ID, --app ID, or both")
+    erased, unread = trio.run(_erase_from, _must_exist(path), parsed.user, parsed.app)
+    names = [f"{name} {value}" for name, value in (("user", parsed.user), ("app", parsed.app)) if value is not None]
+    print(f"{path}: erased {erased:,} events of {' in '.join(names)}")
+    if unread:
+        print(f"{path}: {unread} damaged blocks could not be looked into, and are as they were")
+    return _FAILED if unread else _DONE
+
+
+async def _erase_from(path: Path, user: str | None, app: str | None) -> tuple[int, int]:
+    async with open_timeline(path, _NO_LIMIT) as store:
+        return await store.erase(user=user, app=app), store.damaged_blocks
+
+
+def _must_exist(path: Path) -> Path:
+    if not path.exists():
+        raise StoreError(f"{path}: there is no such file")
+    return path
+
+
+def _bytes(number: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} GB"
