@@ -90,11 +90,18 @@ class Database:
         self._reading = threading.Lock()
         self._writing = self._reading if self._reader is self._writer else threading.Lock()
         self._retired: dict[int, ref[Block]] = {}
-        self._next_id: int = 1 + self._reader.execute("SELECT coalesce(max(id), 0) FROM block_data").fetchone()[0]
+        self._next_id = 0 if read_only else self._first_free_id()
 
     def close(self) -> None:
         """Close the file. What was committed is in it."""
         self._connections.close()
+
+    def _first_free_id(self) -> int:
+        try:
+            return 1 + int(self._reader.execute("SELECT coalesce(max(id), 0) FROM block_data").fetchone()[0])
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise translated(error, self._name) from None
 
     # --- reading
 
@@ -161,7 +168,8 @@ class Database:
         try:
             yield
         finally:
-            self._reader.execute("COMMIT")
+            with suppress(sqlite3.Error):  # on a damaged file it has ended by itself
+                self._reader.execute("ROLLBACK")
 
     def _read_column(self, columns: str, block: Block) -> tuple[bytes, ...]:
         with self._read() as reader:
