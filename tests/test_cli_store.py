@@ -147,7 +147,7 @@ class TestBackup:
         """A backup is a store of its own, with the same events."""
         ended = await store(directory, "backup", "copy.db")
         assert ended.is_clean
-        assert ended.output.startswith("copy.db: ")
+        assert re.fullmatch(r"copy\.db: \S+ kB, a copy of tracker\.db\ncopy\.db: sound\n", ended.output)
         assert await kept(directory / "copy.db") == await kept(directory / "tracker.db")
         assert (await store(directory, "verify", "--store", "sqlite:copy.db")).is_clean
         assert not (directory / "copy.db.partial").exists()
@@ -167,6 +167,16 @@ class TestBackup:
         assert ended.is_clean
         assert set(before) <= set(await kept(directory / "copy.db"))
         assert (await store(directory, "verify", "--store", "sqlite:copy.db")).is_clean
+
+    async def test_damaged(self, directory: Path) -> None:
+        """A copy of a damaged store is made, and said to be damaged as well."""
+        connection = sqlite3.connect(directory / "tracker.db")
+        connection.execute("UPDATE block_data SET run_data = x'00' WHERE id = 2")
+        connection.commit()
+        connection.close()
+        ended = await store(directory, "backup", "copy.db")
+        assert ended.status == 1
+        assert "block 2: the checksum of its data does not match" in ended.output
 
     async def test_never_overwrites(self, directory: Path) -> None:
         """A file that is there stays as it is."""

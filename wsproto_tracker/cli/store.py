@@ -50,7 +50,7 @@ def add_to(commands: "Commands") -> None:
     _add(actions, "info", _info, "say what is in it")
     _add(actions, "verify", _verify, "check everything in it; exit status 1 if something is damaged")
     _add(actions, "compact", _compact, "make the file as small as it can be")
-    backup = _add(actions, "backup", _backup, "copy it, as it is at this moment, into a new file")
+    backup = _add(actions, "backup", _backup, "copy it, as it is at this moment, into a new file, and verify that")
     backup.add_argument("destination", type=Path, metavar="DEST", help="the new file")
     erase = _add(actions, "erase", _erase, "erase the events of a user or an app for good", "user", "app")
     erase.add_argument("--user", metavar="ID", help="the userId")
@@ -100,6 +100,11 @@ def _info(_parsed: argparse.Namespace, path: Path) -> int:
 
 
 def _verify(_parsed: argparse.Namespace, path: Path) -> int:
+    return _report(path)
+
+
+def _report(path: Path) -> int:
+    """Verify a store, and tell of it."""
     database = Database(path, read_only=True)
     try:
         problems = verify(database)
@@ -138,7 +143,7 @@ def _backup(parsed: argparse.Namespace, path: Path) -> int:
         database.close()
         partial.unlink(missing_ok=True)
     print(f"{destination}: {_bytes(destination.stat().st_size)}, a copy of {path}")
-    return _DONE
+    return _report(destination)
 
 
 def _erase(parsed: argparse.Namespace, path: Path) -> int:
