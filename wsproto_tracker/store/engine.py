@@ -109,7 +109,7 @@ class TimelineStore:
         self._changing = trio.Lock()
         self._outage: Outage | None = None
         self._retry_at = -math.inf
-        self._is_sealing_delayed = False
+        self._seal_at = -math.inf
         self._is_closing = False
         self._readers = trio.CapacityLimiter(_QUERY_THREADS)
 
@@ -171,11 +171,11 @@ class TimelineStore:
         with trio.CancelScope(shield=True):
             while not (self._is_closing and not self._waiting):
                 await self._pause()
-                if self._timeline.sealing_is_overdue:
-                    await self._seal()
+                if self._timeline.sealing_is_overdue and not await self._seal():
+                    continue  # this is an outage: what is committed has to be sealed some time, or memory overflows
                 if self._waiting:
                     await self._commit()
-                if await self._expired() or self._timeline.sealing_is_due:
+                if self._timeline.sealing_is_due or await self._expired():
                     await self._seal()
 
     def close(self) -> None:
@@ -207,19 +207,27 @@ class TimelineStore:
                 self._on_stored(outcome.stored)
             waiting.succeed(outcome)
 
-    async def _seal(self) -> None:
+    async def _seal(self) -> bool:
+        """Seal, unless that failed a moment ago; whether it was done."""
+        if trio.current_time() < self._seal_at and not self._is_closing:
+            self._retry_at = self._seal_at if self._timeline.sealing_is_overdue else self._retry_at
+            return False
         try:
             await self._change(self._timeline.seal)
-            self._is_sealing_delayed = False
             await trio.to_thread.run_sync(self._database.checkpoint)
         except UnavailableError as error:
+            self._seal_at = trio.current_time() + _RETRY_S
             if self._timeline.sealing_is_overdue:
                 self._begin_outage(str(error))
-            elif not self._is_sealing_delayed:
-                self._is_sealing_delayed = True
+            else:
                 _LOG.warning("sealing is delayed: %s", error)
+            return False
+        return True
 
     async def _expired(self) -> bool:
+        """Whether events have become too old."""
+        if self._capacity.max_age_s is None or self._outage is not None:
+            return False
         try:
             return await self._change(self._timeline.expire)
         except UnavailableError:

@@ -12,7 +12,7 @@ The methods that change it block. They run in a worker thread, one at a time.
 
 import logging
 import time
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
@@ -226,12 +226,15 @@ class Timeline:
         if self._capacity.max_age_s is None:
             return horizon
         oldest_s = self._now_s() - self._capacity.max_age_s
-        return max([horizon, *(arrival - 1 for arrival, at_s in self._received if at_s <= oldest_s)])
+        number = bisect_right(self._received, oldest_s, key=lambda mark: mark[1])
+        return max(horizon, self._received[number - 1][0] - 1) if number else horizon
 
     def _horizon_by_bytes(self, snapshot: Snapshot) -> int:
         """The horizon that leaves about what may be kept, were the arrivals of each block spread evenly."""
         if self._capacity.max_bytes is None:
             return snapshot.horizon
+        with self._database.transaction():
+            self._database.delete_retired()
         blocks = snapshot.blocks
         other_bytes = self._database.used_bytes - sum(block.stored_bytes for block in blocks)
         allowed = self._capacity.max_bytes - max(other_bytes, 0)
