@@ -92,6 +92,7 @@ def _take_lock(path: Path) -> sqlite3.Connection:
     """Be the only process that writes to the file; the system lets go of the lock when the process ends."""
     lock = connect(f"{path}-lock", timeout_s=0)
     try:
+        lock.execute("PRAGMA journal_mode = MEMORY")  # nothing is written to it, so it needs no journal beside it
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
         lock.close()
