@@ -14,6 +14,7 @@ from tests.command import Ended, run, serving
 from tests.store_contract import append, at, ids, moment
 from tests.test_store_timeline import TINY
 from wsproto_tracker.store import Capacity, open_timeline
+from wsproto_tracker.store.loading import with_checksum
 
 SECRET = "ann@example.org"
 
@@ -101,7 +102,8 @@ class TestVerify:
             ("UPDATE blocks SET newest_instant = 1 WHERE id = 2", "block 2: the checksum of its des"),
             ("UPDATE journal SET run_data = zeroblob(9)", "journal entry"),
             ("DELETE FROM journal", "an id is remembered of arrival"),
-            ("UPDATE state SET last_arrival = 39", "arrival 40 was never given"),
+            ("UPDATE state SET last_arrival = 39", "the checksum of its state"),
+            ("DELETE FROM state", "the checksum of its state"),
             ("INSERT INTO journal SELECT id + 100, count, text_bytes, text_crc32, data_crc32, index_crc32, run_index, "
              "run_data FROM journal LIMIT 1", "is there twice"),
         ],
@@ -254,7 +256,8 @@ class TestErase:
         async with open_timeline(path, Capacity(sys.maxsize), shape=TINY) as it:
             await append(it, *(at(second) for second in range(40)))
         connection = sqlite3.connect(path)
-        connection.execute("UPDATE state SET last_arrival = 600000")  # as if there had been more
+        state = with_checksum((600_000, 599_999, 0))  # as if there had been more
+        connection.execute("UPDATE state SET (last_arrival, batch_begins, horizon, crc32) = (?, ?, ?, ?)", state)
         connection.commit()
         connection.close()
         for action in (["compact"], ["erase", "--user", "nobody"]):

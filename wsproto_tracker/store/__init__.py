@@ -7,7 +7,7 @@
     │   ├── sealing, maintenance    which blocks come and which go
     │   └── block, run              how events are packed
     ├── reading     what a query sees
-    └── database    the SQLite file; connection, schema
+    └── database    the SQLite file; loading, connection, schema
 
     memory          a plain list, the oracle of the tests
 """

@@ -73,13 +73,11 @@ class Snapshot:
 
     :ivar blocks: oldest first.
     :ivar rows: the open rows, oldest first.
-    :ivar last_arrival: of all that were stored.
     :ivar horizon: events whose arrival is not above it are gone.
     """
 
     blocks: tuple[Block, ...]
     rows: tuple[Row, ...]
-    last_arrival: int
     horizon: int
 
 

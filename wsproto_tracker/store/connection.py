@@ -49,7 +49,9 @@ class Connections:
 
 def connect(name: str, timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
     """A connection without transactions of its own, for one thread at a time."""
-    return sqlite3.connect(name, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(name, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+    connection.text_factory = lambda text: text.decode(errors="replace")  # a damaged file holds anything
+    return connection
 
 
 def open_memory() -> Connections:

@@ -12,15 +12,12 @@ There are two connections, one to write and one to read, each used by one thread
 connection for both.
 """
 
-import json
 import logging
 import sqlite3
 import threading
-import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from weakref import ref
 
 import attrs
@@ -37,38 +34,13 @@ from wsproto_tracker.store.connection import (
     open_memory,
     translated,
 )
-from wsproto_tracker.store.run import DamageError, Row, Seal, pack, read_rows
+from wsproto_tracker.store.loading import BLOCK_COLUMNS, SEAL_COLUMNS, Loaded, State, columns_of, load, with_checksum
+from wsproto_tracker.store.run import DamageError, Row, pack, read_rows
 
-__all__ = ["Database", "Loaded", "noting_damage", "read_block"]
+__all__ = ["Database", "noting_damage", "read_block"]
 
 _LOG = logging.getLogger("wsproto_tracker.store")
 _CHECKPOINT_BYTES = 4 * 1024 * 1024
-_SEAL_COLUMNS = "count, text_bytes, text_crc32, data_crc32, index_crc32"
-_BLOCK_COLUMNS = (
-    "id, oldest_instant, oldest_arrival, newest_instant, newest_arrival, first_arrival, last_arrival, "
-    f"apps, stored_bytes, {_SEAL_COLUMNS}"
-)
-_BLOCK_VALUES = ", ".join("?" * 14)
-
-
-@attrs.frozen
-class Loaded:
-    """What a store's file holds, without the content of its blocks.
-
-    :ivar blocks: those that can be used.
-    :ivar rows: the events of the journal.
-    :ivar received: arrivals and the second at which each came.
-    :ivar damaged: ids of blocks that were found damaged before.
-    :ivar problems: a sentence for everything that was found damaged now.
-    """
-
-    last_arrival: int
-    horizon: int
-    blocks: list[Block]
-    rows: list[Row]
-    received: list[tuple[int, int]]
-    damaged: list[int]
-    problems: list[str]
 
 
 class Database:
@@ -111,34 +83,10 @@ class Database:
         :raises StoreError: if not even that can be read.
         """
         try:
-            return self._load()
+            with self._read() as reader:
+                return load(reader)
         except DamageError as error:
             raise StoreError(f"{self._name}: the file is damaged, restore a backup of it: {error}") from None
-
-    def _load(self) -> Loaded:
-        problems: list[str] = []
-        with self._read() as reader:
-            last_arrival, horizon = reader.execute("SELECT last_arrival, horizon FROM state").fetchone()
-            received = reader.execute("SELECT arrival, at_s FROM received ORDER BY arrival").fetchall()
-            blocks, damaged = [], []
-            for *columns, checksum, is_damaged in reader.execute(
-                f"SELECT {_BLOCK_COLUMNS}, crc32, is_damaged FROM blocks ORDER BY oldest_instant, oldest_arrival"
-            ):
-                if is_damaged:
-                    damaged.append(columns[0])
-                elif checksum != _checksum(columns):
-                    problems.append(f"block {columns[0]}: the checksum of its description does not match")
-                else:
-                    blocks.append(_block(columns))
-            rows: list[Row] = []
-            for number, *seal, index, data in reader.execute(
-                f"SELECT id, {_SEAL_COLUMNS}, run_index, run_data FROM journal ORDER BY id"
-            ):
-                try:
-                    rows += read_rows(Seal(*seal), index, data)
-                except DamageError as error:
-                    problems.append(f"journal entry {number}: {error}")
-        return Loaded(last_arrival, horizon, blocks, rows, received, damaged, problems)
 
     def read_index(self, block: Block) -> bytes:
         """The index of a block.
@@ -219,24 +167,24 @@ class Database:
     def arrival_of(self, digest: bytes) -> int | None:
         """The arrival of the event with a given id; it may be beyond the horizon."""
         found = self._writer.execute("SELECT arrival FROM given_ids WHERE digest = ?", (digest,)).fetchone()
-        return None if found is None else int(found[0])
+        return found[0] if found is not None and isinstance(found[0], int) else None
 
-    def set_state(self, before: int, last_arrival: int, horizon: int) -> None:
-        """Move on from the last arrival that was true before.
+    def set_state(self, state: State, before: State | None = None) -> None:
+        """Move on from the state before, if one is given.
 
-        :raises StoreError: if it was not: somebody else wrote to the file.
+        :raises StoreError: if it was not that: somebody else wrote to the file.
         """
-        changed = self._writer.execute(
-            "UPDATE state SET last_arrival = ?, horizon = ? WHERE last_arrival = ?", (last_arrival, horizon, before)
-        )
-        if changed.rowcount != 1:
-            raise StoreError(f"{self._name}: another program has changed this store while it was open")
+        if before is not None:
+            found = self._writer.execute("SELECT last_arrival FROM state").fetchone()
+            if found != (before.last_arrival,):
+                raise StoreError(f"{self._name}: another program has changed this store while it was open")
+        self._writer.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?, ?)", with_checksum(attrs.astuple(state)))
 
     def add_to_journal(self, rows: Sequence[Row]) -> None:
         """Write events, at least one, oldest first."""
         seal, index, data = pack(rows)
         self._writer.execute(
-            f"INSERT INTO journal ({_SEAL_COLUMNS}, run_index, run_data) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO journal ({SEAL_COLUMNS}, run_index, run_data) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (*attrs.astuple(seal), index, data),
         )
 
@@ -264,11 +212,9 @@ class Database:
         self._writer.executemany("DELETE FROM blocks WHERE id = ?", ((block.id,) for block in removed))
         self._writer.executemany("UPDATE blocks SET is_damaged = 1 WHERE id = ?", ((block.id,) for block in damaged))
         for packed in added:
-            columns = _columns(packed.block)
-            self._writer.execute(
-                f"INSERT INTO blocks ({_BLOCK_COLUMNS}, crc32) VALUES ({_BLOCK_VALUES}, ?)",
-                (*columns, _checksum(columns)),
-            )
+            columns = with_checksum(columns_of(packed.block))
+            values = ", ".join("?" * len(columns))
+            self._writer.execute(f"INSERT INTO blocks ({BLOCK_COLUMNS}, crc32) VALUES ({values})", columns)
             self._writer.execute(
                 "INSERT INTO block_data VALUES (?, ?, ?)", (packed.block.id, packed.index, packed.data)
             )
@@ -317,9 +263,10 @@ class Database:
                 try:
                     self._writer.execute("PRAGMA busy_timeout = 0")
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                    self._writer.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
                 except sqlite3.DatabaseError as error:
                     raise translated(error, self._name) from None
+                finally:
+                    self._writer.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
 
     def vacuum(self) -> None:
         """Rewrite the file, so that nothing of what was deleted is left in it."""
@@ -376,19 +323,3 @@ def noting_damage(block: Block) -> Generator[None, None, None]:
             )
         block.is_damaged = True
         raise
-
-
-def _columns(block: Block) -> tuple[Any, ...]:
-    apps = None if block.apps is None else json.dumps(block.apps)
-    arrivals = (block.first_arrival, block.last_arrival)
-    return (block.id, *block.oldest, *block.newest, *arrivals, apps, block.stored_bytes, *attrs.astuple(block.seal))
-
-
-def _block(columns: Sequence[Any]) -> Block:
-    number, *keys, first, last, apps, stored_bytes = columns[:9]
-    counted = None if apps is None else json.loads(apps)
-    return Block(number, (*keys[:2],), (*keys[2:],), first, last, counted, stored_bytes, Seal(*columns[9:]))
-
-
-def _checksum(columns: Sequence[Any]) -> int:
-    return zlib.crc32(json.dumps(list(columns)).encode())

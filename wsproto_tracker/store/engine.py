@@ -117,12 +117,12 @@ class TimelineStore:
         """Take a batch in; see the contract."""
         memory_bytes = sum(len(event.text) for event in events) + _EVENT_OVERHEAD_BYTES * (len(events) + 1)
         async with self._entrance:
-            if self._is_closing:
-                raise UnavailableError("the store is closed")
             while self._waiting and self._waiting_bytes + memory_bytes > self._max_uncommitted_bytes:
                 if self._outage is not None and not is_patient:
                     raise UnavailableError(self._outage.reason)
                 await self._room.park()
+            if self._is_closing:
+                raise UnavailableError("the store is closed")
             waiting = _Waiting(events, is_patient, memory_bytes)
             self._waiting.append(waiting)
             self._waiting_bytes += memory_bytes

@@ -6,11 +6,12 @@ from itertools import pairwise
 
 import attrs
 
-from wsproto_tracker.errors import StoreError
+from wsproto_tracker.errors import StoreError, UnavailableError
 from wsproto_tracker.protocol import json_text
 from wsproto_tracker.protocol.timestamps import parse_timestamp
 from wsproto_tracker.store.block import Block, count_apps, key_of
-from wsproto_tracker.store.database import Database, Loaded
+from wsproto_tracker.store.database import Database
+from wsproto_tracker.store.loading import Loaded
 from wsproto_tracker.store.run import DamageError, Row, read_index, read_rows
 
 __all__ = ["Summary", "summarize", "verify"]
@@ -58,20 +59,20 @@ def summarize(database: Database) -> Summary:
             instants = [
                 instant
                 for instant, arrival in zip(index.instants, index.arrivals, strict=True)
-                if arrival > loaded.horizon
+                if arrival > loaded.state.horizon
             ]
             events += len(instants)
             gone += block.seal.count - len(instants)
             text_bytes += block.seal.text_bytes
             visible += [(instants[-1], instants[0])] if instants else []
-        rows = [row for row in loaded.rows if row[1] > loaded.horizon]
+        rows = [row for row in loaded.rows if row[1] > loaded.state.horizon]
         visible += [(row[0], row[0]) for row in rows]
         return Summary(
             events=events + len(rows),
             gone=gone + len(loaded.rows) - len(rows),
             oldest=min((oldest for oldest, _ in visible), default=None),
             newest=max((newest for _, newest in visible), default=None),
-            last_arrival=loaded.last_arrival,
+            last_arrival=loaded.state.last_arrival,
             blocks=len(loaded.blocks),
             damaged_blocks=damaged,
             open_events=len(rows),
@@ -95,11 +96,11 @@ def verify(database: Database) -> list[str]:
             for older, newer in pairwise(loaded.blocks)
             if older.newest >= newer.oldest
         ]
-        seen = bytearray(loaded.last_arrival + 1)
+        seen = bytearray(loaded.state.last_arrival + 1)
         for block in loaded.blocks:
             try:
                 rows = read_rows(block.seal, *database.read(block))
-            except DamageError as error:
+            except (DamageError, UnavailableError) as error:
                 found.append(f"block {block.id}: {error}")
                 continue
             found += (f"block {block.id}: {problem}" for problem in (*_misfits(block, rows), *_faults(rows, seen)))
@@ -137,5 +138,5 @@ def _faults(rows: list[Row], seen: bytearray) -> Iterator[str]:
 
 def _lost_ids(database: Database, loaded: Loaded, seen: bytearray) -> Iterator[str]:
     for arrival in database.given_arrivals():
-        if arrival > loaded.horizon and (arrival >= len(seen) or not seen[arrival]):
+        if arrival > loaded.state.horizon and (arrival >= len(seen) or not seen[arrival]):
             yield f"an id is remembered of arrival {arrival}, which is not there"

@@ -9,7 +9,8 @@ All of this blocks and is called in worker threads, some milliseconds at a time.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import attrs
 
@@ -24,6 +25,8 @@ __all__ = ["Reader", "Segment"]
 
 _FOREVER = 2**63
 _CHUNK_BYTES = 64 * 1024
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -60,14 +63,12 @@ class Reader:
 
     def segments(self) -> Iterator[Segment]:
         """Every segment that the window touches, newest first, not yet counted."""
-        snapshot = self._snapshot
-        rows = [row for row in snapshot.rows if row[1] > snapshot.horizon and self._since <= row[0] <= self._until]
+        horizon = self._snapshot.horizon
+        rows = [row for row in self._in_window(self._snapshot.rows, _instant, _instant) if row[1] > horizon]
         end = len(rows)
-        for block in reversed(snapshot.blocks):
-            if block.is_damaged or block.oldest[0] > self._until or block.last_arrival <= snapshot.horizon:
+        for block in reversed(self._in_window(self._snapshot.blocks, _first_instant, _last_instant)):
+            if block.is_damaged or block.last_arrival <= horizon:
                 continue
-            if block.newest[0] < self._since:
-                break
             after = bisect_right(rows, block.newest, 0, end, key=key_of)
             if after < end:
                 yield Segment(None, tuple(rows[after:end]))
@@ -75,6 +76,10 @@ class Reader:
             yield Segment(block, tuple(rows[end:after]))
         if end:
             yield Segment(None, tuple(rows[:end]))
+
+    def _in_window(self, items: Sequence[T], first: Callable[[T], int], last: Callable[[T], int]) -> Sequence[T]:
+        """Those of some items, oldest first and without overlap, that the window touches."""
+        return items[bisect_left(items, self._since, key=last) : bisect_right(items, self._until, key=first)]
 
     def count(self, segment: Segment) -> Segment:
         """Find out how many events of a segment match."""
@@ -153,6 +158,18 @@ class Reader:
         except DamageError:
             return None
         return data
+
+
+def _instant(row: Row) -> int:
+    return row[0]
+
+
+def _first_instant(block: Block) -> int:
+    return block.oldest[0]
+
+
+def _last_instant(block: Block) -> int:
+    return block.newest[0]
 
 
 def _chunks(texts: list[bytes]) -> list[Chunk]:

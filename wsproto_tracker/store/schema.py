@@ -12,12 +12,13 @@ __all__ = ["APPLICATION_ID", "MIGRATIONS", "check", "migrate", "version_of"]
 APPLICATION_ID = 0x77735472  # "wsTr"
 
 _FIRST = """
-CREATE TABLE state (              -- one row
+CREATE TABLE state (              -- one row, once it is opened
     id INTEGER PRIMARY KEY CHECK (id = 1),
     last_arrival INTEGER NOT NULL,    -- the number that the newest arrival got
-    horizon INTEGER NOT NULL          -- events whose arrival is not above it are gone
+    batch_begins INTEGER NOT NULL,    -- the first arrival of the batch that came last
+    horizon INTEGER NOT NULL,         -- events whose arrival is not above it are gone
+    crc32 INTEGER NOT NULL            -- of the columns before
 );
-INSERT INTO state VALUES (1, 0, 0);
 CREATE TABLE journal (            -- batches that were accepted and are in no block yet
     id INTEGER PRIMARY KEY,
     count INTEGER NOT NULL,
@@ -36,7 +37,7 @@ CREATE TABLE blocks (             -- what is known of each block without reading
     newest_arrival INTEGER NOT NULL,
     first_arrival INTEGER NOT NULL,
     last_arrival INTEGER NOT NULL,
-    apps TEXT,
+    apps BLOB,                        -- its events counted by app, as JSON; NULL where there are too many apps
     stored_bytes INTEGER NOT NULL,
     count INTEGER NOT NULL,
     text_bytes INTEGER NOT NULL,

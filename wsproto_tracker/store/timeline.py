@@ -22,6 +22,7 @@ from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.store.block import Block, Shape, Snapshot
 from wsproto_tracker.store.contract import Appended
 from wsproto_tracker.store.database import Database, read_block
+from wsproto_tracker.store.loading import State
 from wsproto_tracker.store.maintenance import Erasure, plan_compaction, plan_erasure
 from wsproto_tracker.store.run import Row
 from wsproto_tracker.store.sealing import Sealing, is_due, plan_sealing
@@ -35,7 +36,7 @@ _MAX_MARK_INTERVAL_S = 60
 
 @attrs.frozen
 class Capacity:
-    """What is kept: the last to arrive. The batch that arrived last always is.
+    """What is kept: the last to arrive. The batch that arrived last goes by its age only.
 
     :ivar max_events: how many; an erased event keeps its place until its turn comes.
     :ivar max_age_s: for how long since they arrived, give or take a minute.
@@ -70,13 +71,12 @@ class Timeline:
         self._now_s = now_s
         self._received = loaded.received
         self._damaged_before = len(loaded.damaged) + len(loaded.problems)
-        self._last_batch_begins = loaded.last_arrival + 1
-        horizon = max(loaded.horizon, loaded.last_arrival - capacity.max_events)
-        self.snapshot = Snapshot(tuple(loaded.blocks), tuple(sorted(loaded.rows)), loaded.last_arrival, horizon)
+        self._state = loaded.state.with_at_most(capacity.max_events)
+        self.snapshot = Snapshot(tuple(loaded.blocks), tuple(sorted(loaded.rows)), self._state.horizon)
         self._open_bytes = _text_bytes(self.snapshot.rows)
         with database.transaction():
             database.delete_orphans()
-            database.set_state(loaded.last_arrival, loaded.last_arrival, horizon)
+            database.set_state(self._state)
         for problem in loaded.problems:
             _LOG.error("the store is damaged: %s; what it held is left out", problem)
 
@@ -101,52 +101,51 @@ class Timeline:
         :raises UnavailableError: if that is not possible now; then nothing is stored.
         """
         before = self.snapshot
-        last, horizon, begins = before.last_arrival, self._horizon_by_age(before.horizon), self._last_batch_begins
+        state = self._state.with_horizon(self._horizon_by_age())
         rows: list[Row] = []
         given: dict[bytes, int] = {}
         outcomes = []
         with self._database.transaction():
             for events in batches:
-                stored = []
+                stored: list[Event] = []
                 for event in events:
                     if event.has_given_id:
                         digest = _digest(event)
                         known = given.get(digest) or self._database.arrival_of(digest)
-                        if known is not None and known > horizon:
+                        if known is not None and known > state.horizon:
                             continue  # X-DUP-1
-                        given[digest] = last + 1
-                    last += 1
-                    rows.append((event.instant, last, event.text))
+                        given[digest] = state.last_arrival + len(stored) + 1
                     stored.append(event)
+                    rows.append((event.instant, state.last_arrival + len(stored), event.text))
                 if stored:
-                    begins = last + 1 - len(stored)
-                horizon = max(horizon, last - max(self._capacity.max_events, len(stored)))
+                    first, last = state.last_arrival + 1, state.last_arrival + len(stored)
+                    state = State(last, first, state.horizon).with_at_most(self._capacity.max_events)
                 outcomes.append(Appended(tuple(stored), len(events) - len(stored)))
             rows.sort()
-            mark = self._mark(before.last_arrival + 1) if rows else None
+            mark = self._mark(self._state.last_arrival + 1) if rows else None
             if rows:
                 self._database.add_to_journal(rows)
                 self._database.add_given_ids(given)
             if mark is not None:
                 self._database.add_received(*mark)
-            if rows or horizon != before.horizon:
-                self._database.set_state(before.last_arrival, last, horizon)
+            if state != self._state:
+                self._database.set_state(state, before=self._state)
         if mark is not None:
             self._received.append(mark)
-        self._last_batch_begins = begins
+        self._state = state
         self._open_bytes += _text_bytes(rows)
-        self.snapshot = Snapshot(before.blocks, _merged(before.rows, rows), last, horizon)
+        self.snapshot = Snapshot(before.blocks, _merged(before.rows, rows), state.horizon)
         return outcomes
 
     def expire(self) -> bool:
         """Let go of what is too old; whether there was something."""
-        before = self.snapshot
-        horizon = self._horizon_by_age(before.horizon)
-        if horizon == before.horizon:
+        state = self._state.with_horizon(self._horizon_by_age())
+        if state == self._state:
             return False
         with self._database.transaction():
-            self._database.set_state(before.last_arrival, before.last_arrival, horizon)
-        self.snapshot = attrs.evolve(before, horizon=horizon)
+            self._database.set_state(state, before=self._state)
+        self._state = state
+        self.snapshot = attrs.evolve(self.snapshot, horizon=state.horizon)
         return True
 
     def seal(self) -> None:
@@ -155,12 +154,12 @@ class Timeline:
         :raises UnavailableError: if that is not possible now; then nothing changes.
         """
         before = self.snapshot
-        horizon = self._horizon_by_bytes(before)
+        state = self._state.with_horizon(self._horizon_by_bytes(before))
         self._apply(
             plan_sealing(
-                before.blocks, before.rows, horizon, self._shape, self._read_block, self._database.new_block_id
+                before.blocks, before.rows, state.horizon, self._shape, self._read_block, self._database.new_block_id
             ),
-            horizon,
+            state,
         )
 
     def erase(self, user: str | None, app: str | None) -> int:
@@ -171,7 +170,7 @@ class Timeline:
         before = self.snapshot
         erasure = Erasure(user, app)
         sealing, erased = plan_erasure(before, erasure, self._shape, self._read_block, self._database.new_block_id)
-        self._apply(sealing, before.horizon, erased)
+        self._apply(sealing, self._state, erased)
         visible = sum(arrival > before.horizon for arrival in erased)
         del before, sealing  # the last to hold the blocks that were replaced
         self._purge()
@@ -188,7 +187,7 @@ class Timeline:
     def _repack(self) -> None:
         before = self.snapshot
         for sealing in plan_compaction(before, self._shape, self._read_block, self._database.new_block_id):
-            self._apply(sealing, before.horizon)
+            self._apply(sealing, self._state)
 
     def _purge(self) -> None:
         """Leave nothing of what was replaced in the file, but what an answer is still reading."""
@@ -196,20 +195,19 @@ class Timeline:
             self._database.delete_retired()
         self._database.vacuum()
 
-    def _apply(self, sealing: Sealing, horizon: int, erased: Sequence[int] = ()) -> None:
-        before = self.snapshot
+    def _apply(self, sealing: Sealing, state: State, erased: Sequence[int] = ()) -> None:
         with self._database.transaction():
             self._database.replace(sealing.removed, sealing.added, sealing.damaged, sealing.open_rows)
-            self._database.set_state(before.last_arrival, before.last_arrival, horizon)
-            self._database.forget_given_ids(horizon, erased)
-            self._database.forget_received(horizon)
+            self._database.set_state(state, before=self._state)
+            self._database.forget_given_ids(state.horizon, erased)
+            self._database.forget_received(state.horizon)
             self._database.delete_retired()
         self._database.retire(sealing.removed)
         self._damaged_before += len(sealing.damaged)
-        self._received = [mark for mark in self._received if mark[0] > horizon]
+        self._received = [mark for mark in self._received if mark[0] > state.horizon]
+        self._state = state
         self._open_bytes = _text_bytes(sealing.open_rows)
-        blocks = sealing.apply(before.blocks)
-        self.snapshot = Snapshot(blocks, tuple(sealing.open_rows), before.last_arrival, horizon)
+        self.snapshot = Snapshot(sealing.apply(self.snapshot.blocks), tuple(sealing.open_rows), state.horizon)
 
     def _read_block(self, block: Block) -> list[Row]:
         return read_block(self._database, block)
@@ -221,20 +219,22 @@ class Timeline:
             return None
         return arrival, now_s
 
-    def _horizon_by_age(self, horizon: int) -> int:
-        """The arrivals before a mark came before its moment."""
-        if self._capacity.max_age_s is None:
-            return horizon
+    def _horizon_by_age(self) -> int:
+        """The arrivals before a mark came before its moment; those after the last, before another would be due."""
+        if self._capacity.max_age_s is None or not self._received:
+            return 0
         oldest_s = self._now_s() - self._capacity.max_age_s
+        if oldest_s >= self._received[-1][1] + _MAX_MARK_INTERVAL_S:
+            return self._state.last_arrival
         number = bisect_right(self._received, oldest_s, key=lambda mark: mark[1])
-        return max(horizon, self._received[number - 1][0] - 1) if number else horizon
+        return self._received[number - 1][0] - 1 if number else 0
 
     def _horizon_by_bytes(self, snapshot: Snapshot) -> int:
         """The horizon that leaves about what may be kept, were the arrivals of each block spread evenly."""
         if self._capacity.max_bytes is None:
             return snapshot.horizon
         with self._database.transaction():
-            self._database.delete_retired()
+            self._database.delete_retired()  # or what is about to go would count
         blocks = snapshot.blocks
         other_bytes = self._database.used_bytes - sum(block.stored_bytes for block in blocks)
         allowed = self._capacity.max_bytes - max(other_bytes, 0)
@@ -242,8 +242,8 @@ class Timeline:
         def fits(horizon: int) -> bool:
             return sum(block.stored_bytes * (1 - block.dead_share(horizon)) for block in blocks) <= allowed
 
-        possible = range(snapshot.horizon, max(snapshot.horizon, self._last_batch_begins - 1) + 1)
-        return min(snapshot.horizon + bisect_left(possible, True, key=fits), possible[-1])
+        possible = range(snapshot.horizon, max(snapshot.horizon, self._state.batch_begins - 1))
+        return snapshot.horizon + bisect_left(possible, True, key=fits)
 
 
 def _digest(event: Event) -> bytes:

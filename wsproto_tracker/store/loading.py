@@ -1,0 +1,120 @@
+"""What a store's file holds besides the content of its blocks, and how it is written down so that damage shows."""
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import msgspec
+
+from wsproto_tracker.store.block import Block
+from wsproto_tracker.store.run import DamageError, Row, Seal, read_rows
+
+__all__ = ["BLOCK_COLUMNS", "SEAL_COLUMNS", "Loaded", "State", "columns_of", "load", "with_checksum"]
+
+SEAL_COLUMNS = "count, text_bytes, text_crc32, data_crc32, index_crc32"
+BLOCK_COLUMNS = (
+    "id, oldest_instant, oldest_arrival, newest_instant, newest_arrival, first_arrival, last_arrival, "
+    f"apps, stored_bytes, {SEAL_COLUMNS}"
+)
+
+
+@attrs.frozen
+class State:
+    """Where a store stands.
+
+    :ivar last_arrival: the number that the newest arrival got.
+    :ivar batch_begins: the first arrival of the batch that came last.
+    :ivar horizon: events whose arrival is not above it are gone.
+    """
+
+    last_arrival: int = 0
+    batch_begins: int = 1
+    horizon: int = 0
+
+    def with_horizon(self, horizon: int) -> "State":
+        """With the horizon moved on to there; it never moves back."""
+        return attrs.evolve(self, horizon=max(self.horizon, horizon))
+
+    def with_at_most(self, max_events: int) -> "State":
+        """With so many events left, or with those of the batch that came last if these are more."""
+        return self.with_horizon(min(self.last_arrival - max_events, self.batch_begins - 1))
+
+
+@attrs.frozen
+class Loaded:
+    """What a store's file holds, without the content of its blocks.
+
+    :ivar blocks: those that can be used, oldest first.
+    :ivar rows: the events of the journal.
+    :ivar received: arrivals and the second at which each came.
+    :ivar damaged: ids of blocks that were found damaged before.
+    :ivar problems: a sentence for everything that was found damaged now.
+    """
+
+    state: State
+    blocks: list[Block]
+    rows: list[Row]
+    received: list[tuple[int, int]]
+    damaged: list[int]
+    problems: list[str]
+
+
+def load(reader: sqlite3.Connection) -> Loaded:
+    """Read it all, and leave out what is not as it was written."""
+    problems: list[str] = []
+    received = reader.execute(
+        "SELECT arrival, at_s FROM received WHERE typeof(at_s) = 'integer' ORDER BY arrival"
+    ).fetchall()
+    blocks, damaged = [], []
+    for *columns, checksum, is_damaged in reader.execute(
+        f"SELECT {BLOCK_COLUMNS}, crc32, is_damaged FROM blocks ORDER BY oldest_instant, oldest_arrival"
+    ):
+        if is_damaged:
+            damaged.append(columns[0])
+        elif checksum != _checksum(columns):
+            problems.append(f"block {columns[0]}: the checksum of its description does not match")
+        else:
+            blocks.append(_block(columns))
+    rows: list[Row] = []
+    for number, *seal, index, data in reader.execute(
+        f"SELECT id, {SEAL_COLUMNS}, run_index, run_data FROM journal ORDER BY id"
+    ):
+        try:
+            rows += read_rows(Seal(*seal), index, data)
+        except DamageError as error:
+            problems.append(f"journal entry {number}: {error}")
+    columns = reader.execute("SELECT last_arrival, batch_begins, horizon, crc32 FROM state").fetchone()
+    if columns is not None and columns == with_checksum(columns[:-1]):
+        state = State(*columns[:-1])
+    elif columns is None and not (blocks or rows or problems):
+        state = State()  # a new file
+    else:
+        problems.append("the checksum of its state does not match; what is gone is reckoned anew")
+        last = max([0, *(block.last_arrival for block in blocks), *(arrival for _, arrival, _ in rows)])
+        state = State(last, last + 1)
+    return Loaded(state, blocks, rows, received, damaged, problems)
+
+
+def columns_of(block: Block) -> tuple[Any, ...]:
+    """A block as ``BLOCK_COLUMNS``."""
+    apps = None if block.apps is None else json.dumps(block.apps).encode()  # lone surrogates and all
+    arrivals = (block.first_arrival, block.last_arrival)
+    return (block.id, *block.oldest, *block.newest, *arrivals, apps, block.stored_bytes, *attrs.astuple(block.seal))
+
+
+def _block(columns: Sequence[Any]) -> Block:
+    number, *keys, first, last, apps, stored_bytes = columns[:9]
+    counted = None if apps is None else json.loads(apps)
+    return Block(number, (*keys[:2],), (*keys[2:],), first, last, counted, stored_bytes, Seal(*columns[9:]))
+
+
+def with_checksum(columns: Sequence[Any]) -> tuple[Any, ...]:
+    """The columns of a row, with the one that they are checked against when they are read back."""
+    return (*columns, _checksum(columns))
+
+
+def _checksum(columns: Sequence[Any]) -> int:
+    return zlib.crc32(msgspec.msgpack.encode(columns))
