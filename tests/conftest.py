@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Generator
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from tests.store_support import Disk
 from tests.support import Running, running
 
 DEADLINE_S = 120
@@ -34,3 +35,9 @@ async def locked() -> AsyncGenerator[Running, None]:
     """A server with the key ``s3cret``."""
     async with running(api_key="s3cret") as it:
         yield it
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """The disk of every store that is opened in the test."""
+    return Disk(monkeypatch)

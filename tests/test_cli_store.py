@@ -12,7 +12,7 @@ import trio
 
 from tests.command import Ended, run, serving
 from tests.store_contract import append, at, ids, moment
-from tests.test_store_timeline import TINY
+from tests.store_support import TINY
 from wsproto_tracker.store import Capacity, open_timeline
 from wsproto_tracker.store.loading import with_checksum
 

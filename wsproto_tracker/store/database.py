@@ -202,8 +202,9 @@ class Database:
         self._writer.execute("INSERT INTO received VALUES (?, ?)", (arrival, at_s))
 
     def forget_received(self, horizon: int) -> None:
-        """Forget marks that no event is before or at any more."""
-        self._writer.execute("DELETE FROM received WHERE arrival <= ?", (horizon,))
+        """Forget the marks before the last one that the horizon has reached: that one may speak of visible events."""
+        reached = "SELECT max(arrival) FROM received WHERE arrival <= ?"
+        self._writer.execute(f"DELETE FROM received WHERE arrival < ({reached})", (horizon,))
 
     def replace(
         self, removed: Iterable[Block], added: Iterable[Packed], damaged: Iterable[Block], journal: Sequence[Row]

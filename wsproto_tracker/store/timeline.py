@@ -204,7 +204,8 @@ class Timeline:
             self._database.delete_retired()
         self._database.retire(sealing.removed)
         self._damaged_before += len(sealing.damaged)
-        self._received = [mark for mark in self._received if mark[0] > state.horizon]
+        reached = bisect_right(self._received, state.horizon, key=lambda mark: mark[0])
+        self._received = self._received[max(reached - 1, 0) :]
         self._state = state
         self._open_bytes = _text_bytes(sealing.open_rows)
         self.snapshot = Snapshot(sealing.apply(self.snapshot.blocks), tuple(sealing.open_rows), state.horizon)

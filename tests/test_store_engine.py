@@ -1,0 +1,320 @@
+"""``TimelineStore``: it passes the contract kit, commits in groups, and lives through outages and its end."""
+
+import logging
+import math
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests.store_contract import StoreContract, append, at, ids, read
+from tests.store_support import TINY, Disk, large, problems
+from wsproto_tracker.errors import StoreError, UnavailableError
+from wsproto_tracker.protocol.query import Query
+from wsproto_tracker.store import Appended, Capacity, EventStore, OnStored, engine, open_timeline
+from wsproto_tracker.store.block import Shape
+
+
+class TestInMemory(StoreContract):
+    shape = Shape()
+
+    @asynccontextmanager
+    async def open_store(
+        self, max_events: int = 1000, on_stored: OnStored = lambda _events: None
+    ) -> AsyncGenerator[EventStore, None]:
+        async with open_timeline(None, Capacity(max_events), on_stored=on_stored, shape=self.shape) as store:
+            yield store
+
+
+class TestInMemoryWithTinyBlocks(TestInMemory):
+    shape = TINY
+
+
+class TestOnDisk(StoreContract):
+    @asynccontextmanager
+    async def open_store(
+        self, max_events: int = 1000, on_stored: OnStored = lambda _events: None
+    ) -> AsyncGenerator[EventStore, None]:
+        with TemporaryDirectory() as directory:
+            path = Path(directory, "tracker.db")
+            async with open_timeline(path, Capacity(max_events), on_stored=on_stored, shape=TINY) as store:
+                yield store
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tracker.db"
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again at once, not a second later."""
+    monkeypatch.setattr(engine, "_RETRY_S", 0.02)
+
+
+@pytest.mark.usefixtures("_soon")
+class TestGroupCommit:
+    async def test_batches_share_a_transaction(self, path: Path, disk: Disk) -> None:
+        """What comes while a commit is under way is committed together, and acked in order (ACK-2, ACK-4)."""
+        order: list[int] = []
+
+        async def committed(number: int) -> None:
+            await receipts[number].committed()
+            order.append(number)
+
+        async with open_timeline(path) as store:
+            before = disk.commits
+            receipts = [await store.append([at(number)]) for number in range(50)]
+            async with trio.open_nursery() as nursery:
+                for number in range(50):
+                    nursery.start_soon(committed, number)
+            assert 1 <= disk.commits - before <= 25
+        assert sorted(order) == list(range(50))
+
+    async def test_duplicates_within_a_group(self, path: Path) -> None:
+        """An id that two batches of one transaction give is stored once, with the first (X-DUP-1, X-DUP-2)."""
+        first, again = at(1, id="a"), at(2, id="a")
+        async with open_timeline(path) as store:
+            receipts = [await store.append([event]) for event in (first, again)]
+            assert [await receipt.committed() for receipt in receipts] == [Appended((first,), 0), Appended((), 1)]
+
+    async def test_bound(self, path: Path, disk: Disk) -> None:
+        """More than may wait has to wait outside; nothing of it is lost (LIMIT-3)."""
+        taken: list[int] = []
+
+        async def fill(store: EventStore) -> None:
+            for number in range(6):
+                await store.append([large(number, id=str(number))])
+                taken.append(number)
+
+        async with open_timeline(path, max_uncommitted_bytes=100_000) as store, trio.open_nursery() as nursery:
+            disk.fill()
+            nursery.start_soon(fill, store)
+            while not taken[1:]:
+                await trio.sleep(0.01)
+            await trio.sleep(0.1)
+            assert taken == [0, 1]
+            disk.free()
+        assert taken == [0, 1, 2, 3, 4, 5]
+        async with open_timeline(path) as store:
+            assert await ids(store) == ["5", "4", "3", "2", "1", "0"]
+
+    async def test_larger_than_the_bound(self, path: Path) -> None:
+        """A batch that is larger than the bound is taken when nothing else waits."""
+        async with open_timeline(path, max_uncommitted_bytes=1) as store:
+            assert (await append(store, large(1), large(2))).duplicates == 0
+
+    async def test_cancelled_while_it_waits(self, path: Path, disk: Disk) -> None:
+        """Of a batch whose ``append`` is cancelled nothing is taken, and the next one takes its turn."""
+        async with open_timeline(path, max_uncommitted_bytes=1) as store:
+            disk.fill()
+            first = await store.append([large(1, id="first")])
+            with trio.move_on_after(0.05) as scope:
+                await store.append([at(2, id="second")])
+            assert scope.cancelled_caught
+            disk.free()
+            await first.committed()
+            await append(store, at(3, id="third"))
+            assert await ids(store) == ["third", "first"]
+
+
+@pytest.mark.usefixtures("_soon")
+class TestOutage:
+    @pytest.mark.parametrize(
+        ("begin", "end", "reason"),
+        [("fill", "free", "the disk is full"), ("protect", "unprotect", "it cannot be written")],
+    )
+    async def test_patient(
+        self, path: Path, disk: Disk, begin: str, end: str, reason: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A patient batch waits for the end of the outage, and is stored once; the log tells of both (ACK-7)."""
+        async with open_timeline(path) as store:
+            getattr(disk, begin)()
+            receipt = await store.append([large(1, id="a"), large(2)])
+            outage = await receipt.attempted()
+            assert outage is not None
+            assert reason in outage.reason
+            assert await ids(store) == []
+            await trio.sleep(0.1)
+            getattr(disk, end)()
+            assert (await receipt.committed()).duplicates == 0
+            assert (await read(store, Query()))[0].total == 2
+            assert await (await store.append([at(3)])).attempted() is None
+        assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
+        assert problems(path) == []
+
+    async def test_impatient(self, path: Path, disk: Disk) -> None:
+        """An impatient batch is given up after an attempt, and nothing of it is kept (HTTP-17)."""
+        async with open_timeline(path) as store:
+            disk.fill()
+            receipt = await store.append([large(1)], is_patient=False)
+            with pytest.raises(UnavailableError, match="the disk is full"):
+                await receipt.committed()
+            disk.free()
+            assert (await append(store, at(2, id="b"))).duplicates == 0
+            assert await ids(store) == ["b"]
+
+    async def test_impatient_and_no_room(self, path: Path, disk: Disk) -> None:
+        """An impatient batch does not wait for room that only the end of the outage brings."""
+        async with open_timeline(path, max_uncommitted_bytes=1) as store:
+            disk.fill()
+            patient = await store.append([large(1, id="a")])
+            await patient.attempted()
+            with pytest.raises(UnavailableError, match="the disk is full"):
+                await store.append([at(2)], is_patient=False)
+            disk.free()
+            await patient.committed()
+            assert await ids(store) == ["a"]
+
+    async def test_reading_goes_on(self, path: Path, disk: Disk) -> None:
+        """Queries are answered during an outage."""
+        async with open_timeline(path, shape=TINY) as store:
+            await append(store, *(at(second, id=str(second)) for second in range(20)))
+            disk.fill()
+            receipt = await store.append([large(30, id="late")])
+            await receipt.attempted()
+            assert len(await ids(store)) == 20
+            disk.free()
+            await receipt.committed()
+            assert len(await ids(store)) == 21
+
+    async def test_sealing_waits(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Where only sealing is impossible, events are taken until memory is at stake."""
+        async with open_timeline(path, shape=TINY) as store:
+            timeline = store._timeline
+            await append(store, *(at(second) for second in range(4)))
+            seal, timeline.seal = timeline.seal, _failing  # type: ignore[method-assign]
+            for second in range(4, 24):
+                await append(store, at(second))
+            assert "sealing is delayed: no" in caplog.text
+            assert timeline.sealing_is_overdue
+            receipt = await store.append([at(30)])
+            assert await receipt.attempted() is not None
+            timeline.seal = seal  # type: ignore[method-assign]
+            await receipt.committed()
+            assert (await read(store, Query()))[0].total == 25
+            assert not timeline.sealing_is_overdue
+        assert problems(path) == []
+
+    async def test_erasure_fails(self, path: Path, disk: Disk) -> None:
+        """An erasure that cannot be written changes nothing."""
+        async with open_timeline(path, shape=TINY) as store:
+            await append(store, *(at(second, userId="ann") for second in range(20)))
+            disk.protect()
+            with pytest.raises(UnavailableError):
+                await store.erase(user="ann")
+            disk.unprotect()
+            assert (await read(store, Query()))[0].total == 20
+            assert await store.erase(user="ann") == 20
+
+
+def _failing() -> None:
+    raise UnavailableError("no")
+
+
+class TestEnd:
+    async def test_commits_what_waits(self, path: Path) -> None:
+        """What was taken in is committed before the store is closed, and its receipt still tells."""
+        async with open_timeline(path) as store:
+            receipts = [await store.append([at(number, id=str(number))]) for number in range(100)]
+        assert [(await receipt.committed()).duplicates for receipt in receipts] == [0] * 100
+        async with open_timeline(path) as store:
+            assert len(await ids(store)) == 100
+
+    async def test_cancelled(self, path: Path) -> None:
+        """A cancellation of the program does not keep what was taken in from the disk."""
+        with trio.CancelScope() as scope:
+            async with open_timeline(path) as store:
+                await store.append([at(1, id="a")])
+                scope.cancel()
+                await trio.sleep_forever()
+        async with open_timeline(path) as store:
+            assert await ids(store) == ["a"]
+
+    async def test_refuses_afterwards(self, path: Path, disk: Disk) -> None:
+        """Nothing is taken in once the store closes, not even what waited for room."""
+        outcomes: list[str] = []
+
+        async def late(store: EventStore) -> None:
+            try:
+                await store.append([at(2)])
+            except UnavailableError as error:
+                outcomes.append(str(error))
+
+        async with trio.open_nursery() as nursery:
+            async with open_timeline(path, max_uncommitted_bytes=1) as store:
+                disk.fill()
+                await (await store.append([large(1)])).attempted()
+                nursery.start_soon(late, store)
+                await wait_all_tasks_blocked()
+        assert outcomes == ["the store is closed"]
+        with pytest.raises(UnavailableError, match="the store is closed"):
+            await store.append([at(3)])
+
+    async def test_during_an_outage(self, path: Path, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+        """What cannot be saved when the store closes is given up: its receipt and the log say so, and it ends."""
+        with trio.fail_after(20):
+            async with open_timeline(path) as store:
+                disk.fill()
+                receipt = await store.append([large(1), large(2)])
+                await receipt.attempted()
+        with pytest.raises(UnavailableError, match="the disk is full"):
+            await receipt.committed()
+        assert "2 events are lost that were not acked" in caplog.text
+
+
+class TestErase:
+    async def test_needs_somebody(self) -> None:
+        """Without a user or an app nothing is erased."""
+        async with open_timeline(None) as store:
+            with pytest.raises(ValueError, match="expected a user, an app, or both"):
+                await store.erase()
+
+    async def test_answer_goes_on(self, path: Path) -> None:
+        """An answer that is being read is of its moment, whatever is erased, sealed and compacted meanwhile."""
+        async with open_timeline(path, shape=TINY) as store:
+            await append(store, *(at(second, userId="ann") for second in range(200)))
+            answer = await store.query(Query())
+            assert await store.erase(user="ann") == 200
+            await store.compact()
+            await append(store, *(at(second) for second in range(50)))
+            async with aclosing(answer.chunks) as chunks:
+                found = b",".join([chunk.text async for chunk in chunks])
+            assert found.count(b'"userId"') == 200
+
+
+class TestExpiry:
+    async def test_without_traffic(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Events go when they are old enough, though nothing new comes."""
+        monkeypatch.setattr(Capacity, "mark_interval_s", 0.02)
+        clock = [1_000_000.0]
+        async with open_timeline(path, Capacity(max_age_s=3600), now_s=lambda: clock[0]) as store:
+            await append(store, at(1, id="a"))
+            clock[0] += 3500
+            await trio.sleep(0.1)
+            assert await ids(store) == ["a"]
+            clock[0] += 200
+            with trio.fail_after(20):
+                while await ids(store):
+                    await trio.sleep(0.01)
+
+
+async def test_no_thread_is_kept() -> None:
+    """A query that is answered, and one that is left in the middle, hold nothing."""
+    async with open_timeline(None, Capacity(math.inf), shape=TINY) as store:  # type: ignore[arg-type]
+        await append(store, *(at(second) for second in range(400)))
+        answer = await store.query(Query())
+        await anext(answer.chunks)
+        await answer.chunks.aclose()
+        assert store._readers.borrowed_tokens == 0
+
+
+async def test_wrong_file(tmp_path: Path) -> None:
+    """A store that cannot be opened is told of before anything runs."""
+    with pytest.raises(StoreError, match="expected a file in a directory that exists"):
+        async with open_timeline(tmp_path / "nowhere" / "tracker.db"):
+            pass
