@@ -43,6 +43,12 @@ def sql(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
+def block_count(path: Path) -> int:
+    """How many blocks a file holds."""
+    with sql(path) as connection:
+        return int(connection.execute("SELECT count(*) FROM blocks").fetchone()[0])
+
+
 class Disk:
     """What the stores write to that are opened from now on; it can fail, and be mended."""
 
@@ -84,3 +90,17 @@ class Disk:
     def unprotect(self) -> None:
         """Let it be written again."""
         self._tell("PRAGMA query_only = OFF")
+
+    def hide(self) -> None:
+        """Let no block be read."""
+        for connection in self._connections:
+            connection.set_authorizer(
+                lambda action, table, *_rest: (
+                    sqlite3.SQLITE_DENY if (action, table) == (sqlite3.SQLITE_READ, "block_data") else sqlite3.SQLITE_OK
+                )
+            )
+
+    def show(self) -> None:
+        """Let blocks be read again."""
+        for connection in self._connections:
+            connection.set_authorizer(None)

@@ -12,7 +12,7 @@ import trio
 
 from tests.command import Ended, run, serving
 from tests.store_contract import append, at, ids, moment
-from tests.store_support import TINY
+from tests.store_support import TINY, block_count
 from wsproto_tracker.store import Capacity, open_timeline
 from wsproto_tracker.store.loading import with_checksum
 
@@ -31,13 +31,6 @@ async def directory(tmp_path: Path) -> Path:
             user, app = (SECRET, "ben")[second % 2], ("shop", "blog")[second % 4 // 2]
             await append(it, at(second, id=f"e{second}", userId=user, appId=app))
     return tmp_path
-
-
-def block_count(path: Path) -> int:
-    connection = sqlite3.connect(path)
-    count = connection.execute("SELECT count(*) FROM blocks").fetchone()[0]
-    connection.close()
-    return int(count)
 
 
 async def kept(path: Path, **query: str) -> list[str]:
