@@ -244,6 +244,23 @@ class StoreContract:
             await append(store, at(2, id="b"), at(0, id="c"))
             assert told == ["a", "b", "c"]
 
+    async def test_erase(self) -> None:
+        """The events of a user, of an app, or of a user in an app go, are counted, and may come again."""
+        async with self.open_store() as store:
+            await append(
+                store,
+                *(at(second, id=f"a{second}", userId="ann", appId=("shop", "blog")[second % 2]) for second in range(6)),
+                *(at(second, id=f"b{second}", userId="ben") for second in range(6, 8)),
+            )
+            assert await store.erase(user="ann", app="shop") == 3
+            assert await ids(store) == ["b7", "b6", "a5", "a3", "a1"]
+            assert await store.erase(app="blog") == 3
+            assert await store.erase(user="nobody") == 0
+            assert await ids(store) == ["b7", "b6"]
+            assert (await append(store, at(0, id="a0", userId="ann", appId="shop"))).duplicates == 0
+            assert await store.erase(user="ben") == 2
+            assert await ids(store) == ["a0"]
+
     async def test_concurrent_appends(self) -> None:
         """Batches of several tasks are all kept, each in its own order."""
         async with self.open_store() as store, trio.open_nursery() as nursery:

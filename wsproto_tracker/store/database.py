@@ -59,8 +59,8 @@ class Database:
             open_memory() if self.path is None else open_file(self.path, durability, read_only=read_only)
         )
         self._writer, self._reader = self._connections.writer, self._connections.reader
-        self._reading = threading.Lock()
-        self._writing = self._reading if self._reader is self._writer else threading.Lock()
+        self._reading = threading.RLock()
+        self._writing = self._reading if self._reader is self._writer else threading.RLock()
         self._retired: dict[int, ref[Block]] = {}
         self._next_id = 0 if read_only else self._first_free_id()
 
