@@ -15,10 +15,17 @@ hypothesis_settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis_settings.load_profile("default")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options for the long form of ``test_crash.py``."""
+    parser.addoption("--crashes", type=int, default=4, help="how often test_crash.py kills the server")
+    parser.addoption("--seed", type=int, help="the choices of test_crash.py, as a run before printed them")
+
+
 @pytest.fixture(autouse=True)
-def _deadline() -> Generator[None, None, None]:
+def _deadline(request: pytest.FixtureRequest) -> Generator[None, None, None]:
     """Nothing may hang: say where, and end."""
-    faulthandler.dump_traceback_later(DEADLINE_S, exit=True)
+    crashes = request.config.getoption("--crashes")
+    faulthandler.dump_traceback_later(max(DEADLINE_S, 10 * crashes), exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
 
