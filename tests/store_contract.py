@@ -212,6 +212,9 @@ class StoreContract:
             await append(store, at(1, id="old"))
             await append(store, *(at(second, id=str(second)) for second in range(4)))
             assert await ids(store) == ["3", "2", "1", "0"]
+            await append(store)
+            await append(store, at(2, id="2"))
+            assert await ids(store) == ["3", "2", "1", "0"]
             await append(store, at(7, id="new"))
             assert await ids(store) == ["new", "3"]
 

@@ -27,6 +27,8 @@ Durability = Literal["full", "normal"]
 
 BUSY_TIMEOUT_S = 5.0
 
+_DAMAGED = "the file is damaged; restore a backup, or name another file"
+
 
 @attrs.frozen
 class Connections:
@@ -82,7 +84,7 @@ def open_file(path: Path, durability: Durability, *, read_only: bool) -> Connect
         _prepare_for_writing(opened[1], path, durability)
         opened.append(connect(str(path)))
         opened[2].execute("SELECT count(*) FROM state")
-    except (sqlite3.DatabaseError, StoreError) as error:
+    except (sqlite3.DatabaseError, StoreError, UnicodeDecodeError) as error:  # the latter for damaged names
         for connection in reversed(opened):
             connection.close()
         raise error if isinstance(error, StoreError) else StoreError(f"{path}: {_explain(error)}") from None
@@ -109,6 +111,7 @@ def _check_for_reading(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA query_only = ON")
     if schema.version_of(connection) != len(schema.MIGRATIONS):
         raise StoreError(f"{path}: this store has an older schema; serve it once with this release")
+    schema.check_tables(connection, str(path))
 
 
 def _prepare_for_writing(connection: sqlite3.Connection, path: Path, durability: Durability) -> None:
@@ -120,27 +123,29 @@ def _prepare_for_writing(connection: sqlite3.Connection, path: Path, durability:
     connection.execute("PRAGMA fullfsync = ON")  # where fsync does not reach the disk otherwise (macOS)
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # see Database.checkpoint
     schema.migrate(connection)
+    schema.check_tables(connection, str(path))
 
 
-def code_of(error: sqlite3.Error) -> int | None:
+def code_of(error: Exception) -> int | None:
     """The primary result code (https://sqlite.org/rescode.html)."""
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 
 
-def _explain(error: sqlite3.Error) -> str:
+def _explain(error: Exception) -> str:
     explanations = {
         sqlite3.SQLITE_NOTADB: "this is no SQLite file; name another file",
         sqlite3.SQLITE_CANTOPEN: "it cannot be opened; may this user read and write the file and its directory?",
         sqlite3.SQLITE_READONLY: "it cannot be written; may this user write the file and its directory?",
         sqlite3.SQLITE_BUSY: "another program holds a lock on it; end that program, or name another file",
         sqlite3.SQLITE_FULL: "the disk is full",
-        sqlite3.SQLITE_CORRUPT: "the file is damaged; restore a backup, or name another file",
+        sqlite3.SQLITE_CORRUPT: _DAMAGED,
+        sqlite3.SQLITE_CONSTRAINT: _DAMAGED,  # it finds two of what it has written one of
     }
     return explanations.get(code_of(error) or 0, str(error))
 
 
 def translated(error: sqlite3.DatabaseError, name: str) -> Exception:
     """An error of the disk or the file as ours; one that only a bug can cause as it is."""
-    bugs = (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.NotSupportedError)
+    bugs = (sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError)
     return error if isinstance(error, bugs) else UnavailableError(f"{name}: {_explain(error)}")

@@ -6,8 +6,8 @@
   (ACK-4). Between the two a store may gather the batches of many connections.
 - A store is given ``on_stored`` when it is made, and calls it with the events that become visible, in the order of
   their arrival, before ``committed`` returns (X-SUB-1). It must not wait.
-- Capacity is first in, first out by arrival; an erased event keeps its place until its turn comes. The batch that was
-  appended last is never what goes.
+- Capacity is first in, first out by arrival; an erased event keeps its place until its turn comes. The last batch
+  of which something was stored is never what goes.
 - An event whose client-given id is there already for its app is not stored again (X-DUP-1). A store remembers such an
   id as long as the event.
 """

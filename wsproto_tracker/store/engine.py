@@ -337,12 +337,17 @@ async def open_timeline(
     try:
         timeline = await trio.to_thread.run_sync(Timeline, database, capacity, shape, now_s)
         store = TimelineStore(database, timeline, capacity, on_stored, max_uncommitted_bytes)
+        failure = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.write)
             try:
                 yield store
+            except Exception as error:  # the caller's own: a nursery would wrap it in a group
+                failure = error
             finally:
                 store.close()
+        if failure is not None:
+            raise failure
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(database.close)

@@ -50,7 +50,7 @@ class MemoryStore:
         for event in stored:
             self._last_arrival += 1
             self._events.append((self._last_arrival, event))
-        while self._events and self._events[0][0] <= self._last_arrival - max(self._max_events, len(stored)):
+        while stored and self._events[0][0] <= self._last_arrival - max(self._max_events, len(stored)):
             self._forget(self._events.popleft()[1])
         self._on_stored(stored)
         return _Committed(Appended(tuple(stored), len(events) - len(stored)))

@@ -19,7 +19,7 @@ from wsproto_tracker.store.block import Block, Snapshot, key_of
 from wsproto_tracker.store.contract import Chunk
 from wsproto_tracker.store.database import Database, noting_damage, read_block
 from wsproto_tracker.store.fields import matches_fields
-from wsproto_tracker.store.run import DamageError, Row, check_data, read_index
+from wsproto_tracker.store.run import DamageError, Row, check_data, check_index, read_index
 
 __all__ = ["Reader", "Segment"]
 
@@ -153,7 +153,8 @@ class Reader:
     def _read_data(self, block: Block) -> bytes | None:
         try:
             with noting_damage(block):
-                _, data = self._database.read(block)
+                index, data = self._database.read(block)
+                check_index(block.seal, index)
                 check_data(block.seal, data)
         except DamageError:
             return None

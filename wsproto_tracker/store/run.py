@@ -31,6 +31,7 @@ __all__ = [
     "Row",
     "Seal",
     "check_data",
+    "check_index",
     "inflate",
     "pack",
     "read_index",
@@ -92,8 +93,7 @@ def read_index(seal: Seal, index: bytes) -> Index:
 
     :raises DamageError: if it is not the one that was sealed.
     """
-    if not isinstance(index, bytes) or deflate.crc32(index) != seal.index_crc32:
-        raise DamageError("the checksum of its index does not match")
+    check_index(seal, index)
     try:
         instants, arrivals, lengths = _INDEX.decode(zlib.decompress(index))
     except (zlib.error, msgspec.DecodeError) as error:
@@ -103,6 +103,15 @@ def read_index(seal: Seal, index: bytes) -> Index:
     if sum(lengths) + len(lengths) - 1 != seal.text_bytes:
         raise DamageError("its index does not match the length of its text")
     return Index(instants, arrivals, lengths)
+
+
+def check_index(seal: Seal, index: bytes) -> None:
+    """Check an index without reading it.
+
+    :raises DamageError: if it is not what was sealed.
+    """
+    if not isinstance(index, bytes) or deflate.crc32(index) != seal.index_crc32:
+        raise DamageError("the checksum of its index does not match")
 
 
 def check_data(seal: Seal, data: bytes) -> None:

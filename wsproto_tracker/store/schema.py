@@ -4,10 +4,11 @@ A file is ours by its ``application_id``; ``user_version`` is the version of its
 """
 
 import sqlite3
+from contextlib import closing
 
 from wsproto_tracker.errors import StoreError
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "check", "migrate", "version_of"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "check", "check_tables", "migrate", "version_of"]
 
 APPLICATION_ID = 0x77735472  # "wsTr"
 
@@ -87,6 +88,21 @@ def check(connection: sqlite3.Connection, name: str) -> None:
 def version_of(connection: sqlite3.Connection) -> int:
     """The version of a file's schema; 0 for one without."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def check_tables(connection: sqlite3.Connection, name: str) -> None:
+    """Refuse a file whose tables are not those that the migrations make.
+
+    :raises StoreError: if they are not.
+    """
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        migrate(fresh)
+        if _tables(connection) != _tables(fresh):
+            raise StoreError(f"{name}: its tables are not those of schema version {len(MIGRATIONS)}; restore a backup")
+
+
+def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    return connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name").fetchall()
 
 
 def migrate(connection: sqlite3.Connection) -> None:
