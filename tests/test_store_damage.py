@@ -146,10 +146,6 @@ class TestState:
         assert problems(path) == []
 
 
-def size_of_log(path: Path) -> int:
-    return Path(f"{path}-wal").stat().st_size
-
-
 class TestLog:
     async def test_truncated(self, tmp_path: Path) -> None:
         """A write-ahead log that is cut short loses what came after the cut, and nothing that came before (ACK-5)."""
@@ -160,7 +156,7 @@ class TestLog:
         async with open_timeline(path, shape=TINY) as store:
             for second in range(COUNT):
                 await append(store, at(second, id=f"e{second}"))
-                sizes.append(size_of_log(path))
+                sizes.append(Path(f"{path}-wal").stat().st_size)
             for name in ("tracker.db", "tracker.db-wal"):  # as a crash leaves them
                 shutil.copy(tmp_path / name, copy / name)
         log = (copy / "tracker.db-wal").read_bytes()

@@ -221,14 +221,14 @@ class Timeline:
         return arrival, now_s
 
     def _horizon_by_age(self) -> int:
-        """The arrivals before a mark came before its moment; those after the last, before another would be due."""
-        if self._capacity.max_age_s is None or not self._received:
+        """The arrivals from one mark to the next came before another mark would have been due."""
+        if self._capacity.max_age_s is None:
             return 0
-        oldest_s = self._now_s() - self._capacity.max_age_s
-        if oldest_s >= self._received[-1][1] + _MAX_MARK_INTERVAL_S:
-            return self._state.last_arrival
+        oldest_s = self._now_s() - self._capacity.max_age_s - self._capacity.mark_interval_s
         number = bisect_right(self._received, oldest_s, key=lambda mark: mark[1])
-        return self._received[number - 1][0] - 1 if number else 0
+        if number == 0:
+            return 0
+        return self._received[number][0] - 1 if number < len(self._received) else self._state.last_arrival
 
     def _horizon_by_bytes(self, snapshot: Snapshot) -> int:
         """The horizon that leaves about what may be kept, were the arrivals of each block spread evenly."""
