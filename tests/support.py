@@ -99,13 +99,13 @@ class Running:
         stream = await self.connect()
         async with stream, trio.open_nursery() as nursery:
             nursery.start_soon(self._send, stream, data, then_eof)
-            received = b""
+            received = bytearray()
             try:
                 async for chunk in stream:
                     received += chunk
             except trio.BrokenResourceError:
                 pass
-            return received
+            return bytes(received)
 
     async def connect(self) -> trio.SocketStream:
         return await trio.open_tcp_stream(self.address.host, self.address.port)
@@ -164,17 +164,17 @@ def parse_response(received: bytes, method: str = "GET") -> Response:
     parser.send(h11.EndOfMessage())
     parser.receive_data(received)
     parser.receive_data(b"")
-    body, head = b"", None
+    body, head = bytearray(), None
     while True:
         happened = parser.next_event()
         if isinstance(happened, h11.Response):
             head = happened
         elif isinstance(happened, h11.Data):
-            body += bytes(happened.data)
+            body += happened.data
         elif isinstance(happened, h11.EndOfMessage):
             break
     assert head is not None
-    return Response(head.status_code, {name.decode(): value.decode() for name, value in head.headers}, body)
+    return Response(head.status_code, {name.decode(): value.decode() for name, value in head.headers}, bytes(body))
 
 
 @asynccontextmanager

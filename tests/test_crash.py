@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.command import Command, run, serving, started
 from tests.store_support import block_count, problems
-from tests.support import Client, Running, event
+from tests.support import Client, Running, event, query
 from wsproto_tracker.protocol.timestamps import format_instant
 
 NOW = 1_764_000_000_000_000
@@ -103,8 +103,10 @@ class Ledger:
 
     async def check(self, server: Running) -> None:
         """Everything that was acked is there, once, and nothing that was never sent."""
-        body = (await server.http("GET", "")).body
-        found = Counter(map(int, re.findall(rb'"mark": ?([0-9]+)', body)))
+        async with server.client() as client:
+            await client.send(query())
+            answer = await client.websocket.recv()
+        found = Counter(map(int, re.findall(r'"mark": ?([0-9]+)', str(answer))))
         assert {mark for mark, count in found.items() if count > 1} == set(), "these are there twice"
         assert self.acked - found.keys() == set(), "these were acked and are lost"
         assert found.keys() - self.sent == set()
