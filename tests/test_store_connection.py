@@ -49,20 +49,26 @@ class TestOneWriter:
             assert await ids(store) == []
 
     async def test_another_program_writes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A program that holds a write lock on the file is told of when the store is opened."""
+        """A program that holds a write lock on the file is told of when something is to be saved."""
         monkeypatch.setattr(connection, "connect", partial(connection.connect, timeout_s=0.1))
         path = tmp_path / "tracker.db"
         async with open_timeline(path):
             pass
         with sql(path) as other:
             other.execute("BEGIN EXCLUSIVE")
-            assert "another program holds a lock on it" in await refusal(path)
+            async with open_timeline(path) as store:
+                outage = await (await store.append([at(1)])).attempted()
+                assert outage is not None
+                assert "another program holds a lock on it" in outage.reason
+                other.execute("ROLLBACK")
+        async with open_timeline(path) as store:
+            assert len(await ids(store)) == 1
 
 
 class TestWrongFile:
     async def test_directory(self, tmp_path: Path) -> None:
         """A directory is no file."""
-        assert "expected a file in a directory that exists" in await refusal(tmp_path)
+        assert "this is a directory; name a file in it" in await refusal(tmp_path)
 
     async def test_not_sqlite(self, tmp_path: Path) -> None:
         """A file of another kind is left alone."""

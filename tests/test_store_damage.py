@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tests.store_contract import append, at, ids, moment, read
 from tests.store_support import TINY, problems, sql
 from wsproto_tracker.errors import StoreError
+from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.store import Capacity, Chunk, open_timeline
 
@@ -77,7 +78,7 @@ class TestBlock:
                 assert await ids(store, appId="demo") == everything(but=lost)
                 assert await ids(store, search="buy") == everything(but=lost)
             assert (await read(store, Query()))[0].total == COUNT - len(lost)
-            assert store.damaged_blocks == 1
+            assert store.damages == 1
         told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
         assert len(told) == 1
         assert "block 5" in told[0]
@@ -176,18 +177,17 @@ class TestLog:
 @cache
 def sound() -> tuple[bytes, frozenset[bytes]]:
     """A file with events in blocks and in the journal, and the texts of these."""
-    texts: list[bytes] = []
+    kept: list[Event] = []
 
     async def fill(path: Path) -> None:
-        async with open_timeline(path, Capacity(max_age_s=3600), shape=TINY) as store:
+        async with open_timeline(path, Capacity(max_age_s=3600), on_stored=kept.extend, shape=TINY) as store:
             for second in range(COUNT):
-                stored = (await append(store, at(second * 7 % 50, id=f"e{second}" if second % 2 else ""))).stored
-                texts.extend(event.text for event in stored)
+                await append(store, at(second * 7 % 50, id=f"e{second}" if second % 2 else ""))
 
     with TemporaryDirectory() as directory:
         path = Path(directory, "tracker.db")
         trio.run(fill, path)
-        return path.read_bytes(), frozenset(texts)
+        return path.read_bytes(), frozenset(event.text for event in kept)
 
 
 async def use(path: Path) -> None:

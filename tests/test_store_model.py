@@ -139,7 +139,8 @@ class Pair:
 
     open_engine: Callable[[], Any]
     oracle: MemoryStore
-    told: list[str]
+    told: list[Event]
+    oracle_told: list[Event]
     stack: AsyncExitStack
     engine: TimelineStore
 
@@ -162,11 +163,11 @@ class Pair:
                 self.engine = await self.stack.enter_async_context(self.open_engine())
 
     async def _append(self, given_batches: Sequence[Sequence[Event]]) -> None:
+        del self.told[:], self.oracle_told[:]
         expected = [await (await self.oracle.append(batch)).committed() for batch in given_batches]
-        del self.told[:]
         receipts = [await self.engine.append(batch) for batch in given_batches]
         assert [await receipt.committed() for receipt in receipts] == expected
-        assert self.told == [event.id for appended in expected for event in appended.stored]
+        assert self.told == self.oracle_told
 
     async def compare(self, query: Query) -> None:
         """The same answer, to the byte."""
@@ -185,14 +186,15 @@ async def answer(store: EventStore, query: Query) -> tuple[int, int | None, byte
 
 async def drive(todo: Sequence[Operation], max_events: int, shape: Shape, path: Path | None) -> None:
     """Do it all to both, and compare everything at the end, once more after a restart."""
-    told: list[str] = []
+    told: list[Event] = []
+    oracle_told: list[Event] = []
 
     @asynccontextmanager
     async def open_engine() -> AsyncGenerator[TimelineStore, None]:
         async with open_timeline(
             path,
             Capacity(max_events),
-            on_stored=lambda stored: told.extend(event.id for event in stored),
+            on_stored=told.extend,
             durability="normal",
             shape=shape,
         ) as store:
@@ -200,7 +202,7 @@ async def drive(todo: Sequence[Operation], max_events: int, shape: Shape, path: 
 
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_engine())
-        pair = Pair(open_engine, MemoryStore(max_events), told, stack, engine)
+        pair = Pair(open_engine, MemoryStore(max_events, oracle_told.extend), told, oracle_told, stack, engine)
         for operation in todo:
             if path is not None or not isinstance(operation, Restart):
                 await pair.do(operation)

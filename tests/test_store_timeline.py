@@ -179,7 +179,7 @@ class TestRestart:
         with sql(path) as connection:
             connection.execute("UPDATE block_data SET run_data = x'00'")
         with opened(path) as (timeline, _):
-            assert timeline.damaged_blocks == 0
+            assert timeline.damages == 0
             assert len(timeline.snapshot.blocks) > 5
 
 

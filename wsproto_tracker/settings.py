@@ -29,6 +29,7 @@ __all__ = [
     "load_settings",
     "mistyped_variables",
     "options",
+    "store_path",
     "suggestion",
 ]
 
@@ -80,9 +81,13 @@ def _base_path(value: object) -> str:
 def _store(value: object) -> str:
     if isinstance(value, str):
         scheme, _, path = value.partition(":")
-        if value == "memory:" or (scheme == "sqlite" and path and not path.startswith(":") and "\0" not in path):
+        is_path = path and not path.startswith(":") and not re.match("//[^/]", path) and "\0" not in path
+        if value == "memory:" or (scheme == "sqlite" and is_path):
             return value
-    raise Fault("expected sqlite: and a file, such as sqlite:tracker.db, or memory: (events are lost at the end)")
+    raise Fault(
+        "expected sqlite: and a file, such as sqlite:tracker.db or sqlite:/var/lib/tracker.db, "
+        "or memory: (events are lost at the end)"
+    )
 
 
 _AGE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -198,6 +203,11 @@ def flag(name: str) -> str:
 def variable(name: str) -> str:
     """A setting's spelling in the environment."""
     return f"{ENVIRONMENT_PREFIX}{name.upper()}"
+
+
+def store_path(store: str) -> Path:
+    """The file of a store that is in one; ``sqlite:///var/lib/x.db`` is what others call ``sqlite:/var/lib/x.db``."""
+    return Path(re.sub("^///+", "/", store.removeprefix("sqlite:"))).expanduser()
 
 
 def load_settings(

@@ -1,6 +1,7 @@
 """The command line: ``wsproto-tracker COMMAND``, one module a command."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ examples:
 
 _FAILED = 1
 _USAGE = 2
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,11 +42,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest:
         parsed.parser.error(_unknown(rest, parsed.options))
     try:
-        return int(parsed.run(parsed))
+        status = int(parsed.run(parsed))
+        sys.stdout.flush()
+        return status
     except (ConfigurationError, ServeError, StoreError) as error:
         for line in str(error).splitlines():
             print(f"wsproto-tracker: {line}", file=sys.stderr)
         return _USAGE if isinstance(error, ConfigurationError) else _FAILED
+    except OSError as error:  # of printing: a broken pipe, a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        print(f"wsproto-tracker: cannot print: {error.strerror}", file=sys.stderr)
+        return _FAILED
+    except BaseException as error:
+        if not _is_interrupt(error):
+            raise
+        print("wsproto-tracker: interrupted; what is in the store is whole", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether it is a Ctrl-C, by itself or in a group that a nursery made."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_interrupt, error.exceptions))
+    return isinstance(error, KeyboardInterrupt)
 
 
 def _unknown(rest: Sequence[str], options: Sequence[str]) -> str:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 import trio
 
 from wsproto_tracker.server import Address, Server, serve
-from wsproto_tracker.settings import ENVIRONMENT_PREFIX, Settings, flag, load_settings, mistyped_variables, options
+from wsproto_tracker.settings import (
+    ENVIRONMENT_PREFIX,
+    Settings,
+    flag,
+    load_settings,
+    mistyped_variables,
+    options,
+    store_path,
+)
 from wsproto_tracker.version import __version__
 
 if TYPE_CHECKING:
@@ -65,7 +73,7 @@ def run(parsed: argparse.Namespace) -> int:
     settings = load_settings({name: value for name, value in given.items() if value is not None}, file=parsed.config)
     for sentence in mistyped_variables(os.environ):
         print(f"wsproto-tracker: {sentence}", file=sys.stderr)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         return trio.run(_run, settings)
     except ExceptionGroup as group:
@@ -117,7 +125,7 @@ def greeting(settings: Settings, addresses: tuple[Address, ...]) -> str:
     return f"""\
 wsproto-tracker {__version__} listens on
 {listening}
-It keeps the last {settings.max_events} events {_where(settings)}.
+It keeps {_capacity(settings)} {_where(settings)}.
 
 For vite.config.ts:
 
@@ -137,7 +145,13 @@ Ctrl-C stops it."""
 def _where(settings: Settings) -> str:
     if settings.store == "memory:":
         return "in memory; they are gone when it stops"
-    return f"in {settings.store.removeprefix('sqlite:')}"
+    return f"in {store_path(settings.store).absolute()}"
+
+
+def _capacity(settings: Settings) -> str:
+    age = "" if settings.max_age is None else f" of the last {settings.max_age}"
+    size = "" if settings.max_bytes is None else f", as far as they take {settings.max_bytes} bytes,"
+    return f"the last {settings.max_events} events{age}{size}"
 
 
 def _reachable(address: Address) -> Address:

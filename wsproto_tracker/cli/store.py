@@ -11,7 +11,7 @@ import trio
 
 from wsproto_tracker.errors import ConfigurationError, StoreError
 from wsproto_tracker.protocol.timestamps import format_instant
-from wsproto_tracker.settings import Settings, load_settings
+from wsproto_tracker.settings import Settings, load_settings, store_path
 from wsproto_tracker.store import Capacity, open_timeline
 from wsproto_tracker.store.database import Database
 from wsproto_tracker.store.inspection import summarize, verify
@@ -51,7 +51,7 @@ def add_to(commands: "Commands") -> None:
     _add(actions, "verify", _verify, "check everything in it; exit status 1 if something is damaged")
     _add(actions, "compact", _compact, "make the file as small as it can be")
     backup = _add(actions, "backup", _backup, "copy it, as it is at this moment, into a new file, and verify that")
-    backup.add_argument("destination", type=Path, metavar="DEST", help="the new file")
+    backup.add_argument("destination", metavar="DEST", help="the new file")
     erase = _add(actions, "erase", _erase, "erase the events of a user or an app for good", "user", "app")
     erase.add_argument("--user", metavar="ID", help="the userId")
     erase.add_argument("--app", metavar="ID", help="the appId; with --user, only that user's events in it")
@@ -75,7 +75,7 @@ def _path(parsed: argparse.Namespace) -> Path:
     store = load_settings(given, file=parsed.config).store
     if store == "memory:":
         raise ConfigurationError("--store: expected a file, such as sqlite:tracker.db; a store in memory has none")
-    return Path(store.removeprefix("sqlite:"))
+    return store_path(store)
 
 
 def _info(_parsed: argparse.Namespace, path: Path) -> int:
@@ -91,11 +91,14 @@ def _info(_parsed: argparse.Namespace, path: Path) -> int:
         print(f"to               {format_instant(summary.newest)}")
     print(f"arrived so far   {summary.last_arrival:,}")
     print(f"blocks           {summary.blocks:,}, and {summary.open_events:,} events in the journal")
-    print(f"size             {_bytes(summary.used_bytes)} on disk for {_bytes(summary.text_bytes)} of events")
+    log = path.with_name(f"{path.name}-wal")
+    on_disk = path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+    print(f"size             {_bytes(summary.used_bytes)} for {_bytes(summary.text_bytes)} of events")
+    print(f"on disk          {_bytes(on_disk)}, what is free in it included: the server uses that first")
     if summary.gone:
-        print(f"gone             {summary.gone:,} events that are beyond the capacity, and still take space")
-    if summary.damaged_blocks:
-        print(f"DAMAGED          {summary.damaged_blocks:,} blocks; run: wsproto-tracker store verify")
+        print(f"gone             {summary.gone:,} events beyond the capacity, which leave the file bit by bit")
+    if summary.damages:
+        print(f"DAMAGED          {summary.damages:,} parts of it; run: wsproto-tracker store verify")
     return _DONE
 
 
@@ -112,8 +115,13 @@ def _report(path: Path) -> int:
         database.close()
     for problem in problems:
         print(problem)
-    print(f"{path}: {f'{len(problems)} problems' if problems else 'sound'}")
-    return _FAILED if problems else _DONE
+    if not problems:
+        print(f"{path}: sound")
+        return _DONE
+    print(
+        f"{path}: problems found: {len(problems)}; restore a backup, or go on without what is damaged: it is left out"
+    )
+    return _FAILED
 
 
 def _compact(_parsed: argparse.Namespace, path: Path) -> int:
@@ -129,11 +137,13 @@ def _compact(_parsed: argparse.Namespace, path: Path) -> int:
 
 
 def _backup(parsed: argparse.Namespace, path: Path) -> int:
-    destination: Path = parsed.destination
-    if destination.exists():
+    destination = Path(parsed.destination.removeprefix("sqlite:")).expanduser()
+    if not destination.name or parsed.destination == "memory:":
+        raise ConfigurationError("DEST: expected a file, such as copy.db")
+    if os.path.lexists(destination):
         raise StoreError(f"{destination}: exists already; name a file that does not")
     if not destination.parent.is_dir():
-        raise StoreError(f"{destination}: expected a file in a directory that exists")
+        raise StoreError(f"{destination}: there is no directory {destination.parent}")
     partial = destination.with_name(destination.name + ".partial")
     database = Database(path, read_only=True)
     try:
@@ -147,19 +157,19 @@ def _backup(parsed: argparse.Namespace, path: Path) -> int:
 
 
 def _erase(parsed: argparse.Namespace, path: Path) -> int:
-    if parsed.user is None and parsed.app is None:
+    if not parsed.user and not parsed.app:
         parsed.parser.error("expected --user ID, --app ID, or both")
     erased, unread = trio.run(_erase_from, _must_exist(path), parsed.user, parsed.app)
     names = [f"{name} {value}" for name, value in (("user", parsed.user), ("app", parsed.app)) if value is not None]
     print(f"{path}: erased {erased:,} events of {' in '.join(names)}")
     if unread:
-        print(f"{path}: {unread} damaged blocks could not be looked into, and are as they were")
+        print(f"{path}: what is damaged could not be looked into; to let go of it: wsproto-tracker store compact")
     return _FAILED if unread else _DONE
 
 
 async def _erase_from(path: Path, user: str | None, app: str | None) -> tuple[int, int]:
     async with open_timeline(path, _NO_LIMIT) as store:
-        return await store.erase(user=user, app=app), store.damaged_blocks
+        return await store.erase(user=user, app=app), store.damages
 
 
 def _must_exist(path: Path) -> Path:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from ipaddress import IPv6Address, ip_address
-from pathlib import Path
 
 import attrs
 import trio
@@ -22,7 +21,7 @@ from wsproto_tracker.server.shim import Shim
 from wsproto_tracker.server.streams import UpgradeListener
 from wsproto_tracker.server.tracker import Tracker
 from wsproto_tracker.server.websocket import Conversation
-from wsproto_tracker.settings import Settings
+from wsproto_tracker.settings import Settings, store_path
 from wsproto_tracker.store import Capacity, EventStore, OnStored, open_timeline
 
 __all__ = ["Address", "Server", "serve"]
@@ -82,7 +81,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[Server] = tr
 
 def open_store(settings: Settings, on_stored: OnStored) -> AbstractAsyncContextManager[EventStore]:
     """The store that the settings ask for."""
-    path = None if settings.store == "memory:" else Path(settings.store.removeprefix("sqlite:"))
+    path = None if settings.store == "memory:" else store_path(settings.store)
     max_age_s = None if settings.max_age is None else settings.max_age.total_seconds()
     return open_timeline(
         path,

@@ -4,6 +4,7 @@ Errors of SQLite become ours here, and in ``translated``, and nowhere else.
 """
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -69,12 +70,9 @@ def open_file(path: Path, durability: Durability, *, read_only: bool) -> Connect
     :param read_only: only look, beside the process that may be writing; the file has to be there.
     :raises StoreError: if it cannot be opened, is in use, not ours, or newer than this release.
     """
-    if path.is_dir() or not path.parent.is_dir():
-        raise StoreError(f"{path}: expected a file in a directory that exists")
-    if read_only and not path.exists():
-        raise StoreError(f"{path}: there is no such file")
     opened: list[sqlite3.Connection] = []
     try:
+        _check_place(path, must_exist=read_only)
         if read_only:
             opened.append(connect(str(path)))
             _check_for_reading(opened[0], path)
@@ -84,12 +82,30 @@ def open_file(path: Path, durability: Durability, *, read_only: bool) -> Connect
         _prepare_for_writing(opened[1], path, durability)
         opened.append(connect(str(path)))
         opened[2].execute("SELECT count(*) FROM state")
-    except (sqlite3.DatabaseError, StoreError, UnicodeDecodeError) as error:  # the latter for damaged names
+    except (sqlite3.DatabaseError, StoreError, OSError, UnicodeDecodeError) as error:  # the last for damaged names
         for connection in reversed(opened):
             connection.close()
         raise error if isinstance(error, StoreError) else StoreError(f"{path}: {_explain(error)}") from None
     lock, writer, reader = opened
     return Connections(writer, reader, lock)
+
+
+def _check_place(path: Path, *, must_exist: bool) -> None:
+    """Refuse what is no file of ours before anything is written beside it."""
+    if path.is_dir():
+        raise StoreError(f"{path}: this is a directory; name a file in it")
+    if not path.parent.is_dir():
+        raise StoreError(f"{path}: there is no directory {path.parent}; make it, or name a file in another one")
+    is_there = path.exists()
+    if must_exist and not is_there:
+        raise StoreError(f"{path}: there is no such file")
+    if is_there and not path.is_file():
+        raise StoreError(f"{path}: this is no file")
+    if must_exist and path.stat().st_size == 0:
+        raise StoreError(f"{path}: this file is empty; it becomes a store when it is served")
+    if is_there:
+        with closing(connect(str(path))) as connection:
+            schema.check(connection, str(path))
 
 
 def _take_lock(path: Path) -> sqlite3.Connection:
@@ -133,6 +149,8 @@ def code_of(error: Exception) -> int | None:
 
 
 def _explain(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
     explanations = {
         sqlite3.SQLITE_NOTADB: "this is no SQLite file; name another file",
         sqlite3.SQLITE_CANTOPEN: "it cannot be opened; may this user read and write the file and its directory?",

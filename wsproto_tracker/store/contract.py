@@ -30,11 +30,11 @@ OnStored = Callable[[Sequence[Event]], None]
 class Appended:
     """What became of a batch.
 
-    :ivar stored: the events that were stored, in their order; what else was given are duplicates.
+    :ivar stored: how many of its events were stored.
     :ivar duplicates: how many were there already.
     """
 
-    stored: tuple[Event, ...]
+    stored: int
     duplicates: int
 
 

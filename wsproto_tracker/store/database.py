@@ -13,16 +13,17 @@ connection for both.
 """
 
 import logging
+import os
 import sqlite3
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from weakref import ref
 
 import attrs
 
-from wsproto_tracker.errors import StoreError
+from wsproto_tracker.errors import StoreError, UnavailableError
 from wsproto_tracker.protocol.timestamps import format_instant
 from wsproto_tracker.store.block import Block, Packed
 from wsproto_tracker.store.connection import (
@@ -53,7 +54,7 @@ class Database:
     """
 
     def __init__(self, path: Path | None, durability: Durability = "full", *, read_only: bool = False) -> None:
-        self.path = path.resolve() if path is not None else None
+        self.path = Path(os.path.realpath(path)) if path is not None else None
         self._name = str(path) if path is not None else "memory:"
         self._connections = (
             open_memory() if self.path is None else open_file(self.path, durability, read_only=read_only)
@@ -61,16 +62,21 @@ class Database:
         self._writer, self._reader = self._connections.writer, self._connections.reader
         self._reading = threading.RLock()
         self._writing = self._reading if self._reader is self._writer else threading.RLock()
-        self._retired: dict[int, ref[Block]] = {}
+        self._is_closed = False
+        self._identity = self._identify()
+        self._retired: dict[int, ref[Block] | None] = {}
         self._next_id = 0 if read_only else self._first_free_id()
 
     def close(self) -> None:
         """Close the file. What was committed is in it."""
-        self._connections.close()
+        with self._writing, self._reading:
+            self._is_closed = True
+            self._connections.close()
 
     def _first_free_id(self) -> int:
         try:
-            return 1 + int(self._reader.execute("SELECT coalesce(max(id), 0) FROM block_data").fetchone()[0])
+            used = "SELECT max(id) FROM block_data UNION ALL SELECT max(id) FROM blocks"
+            return 1 + max(number or 0 for (number,) in self._reader.execute(used))
         except sqlite3.DatabaseError as error:
             self.close()
             raise translated(error, self._name) from None
@@ -102,11 +108,10 @@ class Database:
         index, data = self._read_column("run_index, run_data", block)
         return index, data
 
-    def given_arrivals(self) -> Iterator[int]:
+    def given_arrivals(self) -> list[int]:
         """The arrivals of the events whose id a client gave."""
         with self._read() as reader:
-            for (arrival,) in reader.execute("SELECT arrival FROM given_ids"):
-                yield arrival
+            return [arrival for (arrival,) in reader.execute("SELECT arrival FROM given_ids")]
 
     @contextmanager
     def unchanging(self) -> Generator[None, None, None]:
@@ -131,6 +136,7 @@ class Database:
     @contextmanager
     def _read(self) -> Generator[sqlite3.Connection, None, None]:
         with self._reading:
+            self._check_open()
             try:
                 yield self._reader
             except sqlite3.DatabaseError as error:
@@ -147,6 +153,8 @@ class Database:
         :raises UnavailableError: if it cannot be written now; then nothing of it is.
         """
         with self._writing:
+            self._check_open()
+            self._check_in_place()
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
                 yield
@@ -158,6 +166,27 @@ class Database:
                 if isinstance(error, sqlite3.DatabaseError):
                     raise translated(error, self._name) from None
                 raise
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise UnavailableError("the store is closed")
+
+    def _identify(self) -> tuple[int, int] | None:
+        """Which file it is, whatever its name is."""
+        if self.path is None:
+            return None
+        with suppress(OSError):
+            status = os.stat(self.path)
+            return status.st_dev, status.st_ino
+        return None
+
+    def _check_in_place(self) -> None:
+        """Refuse to write to a file that nobody will find again, though the system would let it be written.
+
+        :raises UnavailableError: if it was removed, renamed or replaced.
+        """
+        if self._identity != self._identify():
+            raise UnavailableError(f"{self._name}: the file was moved away while it was open; put it back, or restart")
 
     def new_block_id(self) -> int:
         """An id that no block has had since the start."""
@@ -199,7 +228,7 @@ class Database:
 
     def add_received(self, arrival: int, at_s: int) -> None:
         """Remember when an arrival came."""
-        self._writer.execute("INSERT INTO received VALUES (?, ?)", (arrival, at_s))
+        self._writer.execute("INSERT OR REPLACE INTO received VALUES (?, ?)", (arrival, at_s))
 
     def forget_received(self, horizon: int) -> None:
         """Forget the marks before the last one that the horizon has reached: that one may speak of visible events."""
@@ -223,31 +252,53 @@ class Database:
         if journal:
             self.add_to_journal(journal)
 
+    def delete_blocks_but(self, kept: Iterable[int]) -> None:
+        """Delete what was known of all other blocks: the damaged ones, and those whose description is damaged."""
+        there = {number for (number,) in self._writer.execute("SELECT id FROM blocks")}
+        self._writer.executemany("DELETE FROM blocks WHERE id = ?", ((number,) for number in there.difference(kept)))
+
     def retire(self, blocks: Iterable[Block]) -> None:
         """Let go of the data of blocks that were replaced, as soon as no answer holds them."""
         self._retired.update((block.id, ref(block)) for block in blocks)
 
-    def delete_retired(self) -> None:
-        """Delete the data of the retired blocks that nobody holds."""
-        unused = [number for number, block in self._retired.items() if block() is None]
-        self._writer.executemany("DELETE FROM block_data WHERE id = ?", ((number,) for number in unused))
-        for number in unused:
-            del self._retired[number]
-
-    def delete_orphans(self) -> None:
-        """Delete the data of blocks that an earlier process replaced."""
-        self._writer.execute("DELETE FROM block_data WHERE id NOT IN (SELECT id FROM blocks)")
-
     # --- the file as a whole, outside of transactions
+
+    def retire_orphans(self) -> None:
+        """Let go of the data of blocks that an earlier process replaced."""
+        with suppress(DamageError), self._read() as reader:
+            orphans = reader.execute("SELECT id FROM block_data WHERE id NOT IN (SELECT id FROM blocks)").fetchall()
+            self._retired.update((number, None) for (number,) in orphans)
+
+    def delete_retired(self) -> None:
+        """Delete the data of the retired blocks that nobody holds; what cannot be deleted now stays until later."""
+        unused = [number for number, block in self._retired.items() if block is None or block() is None]
+        try:
+            self._delete_data(unused)
+        except UnavailableError:
+            for number in unused:
+                with suppress(UnavailableError):  # of this one: it may be damaged, or there is no space
+                    self._delete_data([number])
+
+    def _delete_data(self, numbers: Sequence[int]) -> None:
+        if not numbers:
+            return
+        with self.transaction():
+            self._writer.executemany("DELETE FROM block_data WHERE id = ?", ((number,) for number in numbers))
+        for number in numbers:
+            del self._retired[number]
 
     @property
     def used_bytes(self) -> int:
-        """What the store takes in its file, without free pages and without the write-ahead log."""
-        with self._reading:
-            pages, free, size = (
-                self._reader.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("page_count", "freelist_count", "page_size")
-            )
+        """What the store takes in its file, without free pages and without the write-ahead log.
+
+        :raises UnavailableError: if that cannot be read now.
+        """
+        try:
+            with self._read() as reader:
+                names = ("page_count", "freelist_count", "page_size")
+                pages, free, size = (reader.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+        except DamageError as error:
+            raise UnavailableError(f"{self._name}: {error}") from None
         return int((pages - free) * size)
 
     def checkpoint(self, *, always: bool = False) -> None:
@@ -255,23 +306,35 @@ class Database:
 
         Always to its end: a log that was copied and not emptied could, cut short, undo part of what was copied. While
         another process reads (a backup), it is left for the next time.
+
+        :param always: even if it has not grown.
+        :raises UnavailableError: if it is not possible now; with ``always``, also because another process reads.
         """
         if self.path is None:
             return
-        log = Path(f"{self.path}-wal")
         with self._writing, self._reading:
-            if always or (log.exists() and log.stat().st_size >= _CHECKPOINT_BYTES):
-                try:
-                    self._writer.execute("PRAGMA busy_timeout = 0")
-                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                except sqlite3.DatabaseError as error:
-                    raise translated(error, self._name) from None
-                finally:
-                    self._writer.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
+            self._check_open()
+            try:
+                if not always and os.path.getsize(f"{self.path}-wal") < _CHECKPOINT_BYTES:
+                    return
+                self._writer.execute("PRAGMA busy_timeout = 0")
+                is_busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.DatabaseError as error:
+                raise translated(error, self._name) from None
+            except OSError as error:  # of the size
+                raise UnavailableError(f"{self._name}: {error.strerror}") from None
+            finally:
+                self._writer.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
+        if always and is_busy:
+            raise UnavailableError(f"{self._name}: another program is reading it")
 
     def vacuum(self) -> None:
-        """Rewrite the file, so that nothing of what was deleted is left in it."""
+        """Rewrite the file, so that nothing of what was deleted is left in it.
+
+        :raises UnavailableError: if it is not possible now.
+        """
         with self._writing, self._reading:
+            self._check_open()
             try:
                 self._writer.execute("VACUUM")
             except sqlite3.DatabaseError as error:
@@ -288,13 +351,11 @@ class Database:
 
     def copy_to(self, destination: Path) -> None:
         """Copy the store, as it is at this moment, into a new file."""
-        copy = connect(str(destination))
         try:
-            self._reader.backup(copy)
+            with closing(connect(str(destination))) as copy:
+                self._reader.backup(copy)
         except sqlite3.DatabaseError as error:
             raise translated(error, str(destination)) from None
-        finally:
-            copy.close()
 
 
 def read_block(database: Database, block: Block) -> list[Row]:

@@ -11,8 +11,8 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -68,6 +68,7 @@ class _Waiting:
 
     def succeed(self, appended: Appended) -> None:
         self._appended = appended
+        self.events = ()  # who waits for the ack need not hold them
         self._attempted.set()
         self._ended.set()
 
@@ -110,24 +111,42 @@ class TimelineStore:
         self._outage: Outage | None = None
         self._retry_at = -math.inf
         self._seal_at = -math.inf
+        self._impatient: set[trio.CancelScope] = set()
         self._is_closing = False
+        self._why_closed = "the store is closed"
         self._readers = trio.CapacityLimiter(_QUERY_THREADS)
 
     async def append(self, events: Sequence[Event], *, is_patient: bool = True) -> Receipt:
         """Take a batch in; see the contract."""
         memory_bytes = sum(len(event.text) for event in events) + _EVENT_OVERHEAD_BYTES * (len(events) + 1)
-        async with self._entrance:
-            while self._waiting and self._waiting_bytes + memory_bytes > self._max_uncommitted_bytes:
-                if self._outage is not None and not is_patient:
-                    raise UnavailableError(self._outage.reason)
-                await self._room.park()
-            if self._is_closing:
-                raise UnavailableError("the store is closed")
-            waiting = _Waiting(events, is_patient, memory_bytes)
-            self._waiting.append(waiting)
-            self._waiting_bytes += memory_bytes
-            self._wake_writer.unpark_all()
-            return waiting
+        with self._until_an_outage(is_patient):
+            async with self._entrance:
+                while not self._has_room(memory_bytes):
+                    await self._room.park()
+                if self._is_closing:
+                    raise UnavailableError(self._why_closed)
+                waiting = _Waiting(events, is_patient, memory_bytes)
+                self._waiting.append(waiting)
+                self._waiting_bytes += memory_bytes
+                self._wake_writer.unpark_all()
+                return waiting
+        raise UnavailableError("nothing could be saved" if self._outage is None else self._outage.reason)
+
+    def _has_room(self, memory_bytes: int) -> bool:
+        return not self._waiting or self._waiting_bytes + memory_bytes <= self._max_uncommitted_bytes
+
+    @contextmanager
+    def _until_an_outage(self, is_patient: bool) -> Generator[None, None, None]:
+        """Wait for as long as it takes, or only while there is no outage; then go on after the ``with``."""
+        with trio.CancelScope() as scope:
+            if not is_patient:
+                self._impatient.add(scope)
+                if self._outage is not None and (self._entrance.locked() or self._waiting):
+                    scope.cancel()
+            try:
+                yield
+            finally:
+                self._impatient.discard(scope)
 
     async def query(self, query: Query) -> Answer:
         """Answer from what is committed; see the contract."""
@@ -146,37 +165,61 @@ class TimelineStore:
         """Erase the events of a user, of an app, or of a user in an app; returns how many there were.
 
         :raises ValueError: if neither is given.
-        :raises UnavailableError: if it is not possible now.
+        :raises UnavailableError: if it is not possible now, or if they are erased, and the file could not be rewritten
+            to be without a trace of them.
         """
         if user is None and app is None:
             raise ValueError("expected a user, an app, or both")
-        return await self._change(partial(self._timeline.erase, user, app))
+        erased = await self._change(partial(self._timeline.erase, user, app))
+        try:
+            await self._change(self._timeline.purge)
+        except UnavailableError as error:
+            raise UnavailableError(
+                f"{error}; {erased} events are erased, but the file may hold traces of them; compact it later"
+            ) from None
+        return erased
 
     @property
-    def damaged_blocks(self) -> int:
-        """How many blocks were found damaged; what they held is left out of all answers."""
-        return self._timeline.damaged_blocks
+    def damages(self) -> int:
+        """How many blocks and other parts were found damaged; what they held is left out of all answers."""
+        return self._timeline.damages
 
     async def compact(self) -> None:
         """Make the file as small as it can be.
 
         :raises UnavailableError: if it is not possible now.
         """
-        await self._change(self._timeline.compact)
+        await self._change(self._timeline.repack)
+        await self._change(self._timeline.purge)
 
     # --- the writer
 
     async def write(self) -> None:
-        """Commit what comes, until ``close`` was called and nothing waits. A cancellation does not end it."""
-        with trio.CancelScope(shield=True):
-            while not (self._is_closing and not self._waiting):
-                await self._pause()
-                if self._timeline.sealing_is_overdue and not await self._seal():
-                    continue  # this is an outage: what is committed has to be sealed some time, or memory overflows
-                if self._waiting:
-                    await self._commit()
-                if self._timeline.sealing_is_due or await self._expired():
-                    await self._seal()
+        """Commit what comes, until ``close`` was called and nothing waits. A cancellation does not end it.
+
+        :raises StoreError: if the store cannot go on; nobody waits for a commit then.
+        """
+        try:
+            with trio.CancelScope(shield=True):
+                while not (self._is_closing and not self._waiting):
+                    await self._pause()
+                    await self._write()
+        except BaseException as error:
+            self._why_closed = f"the store has failed: {error}"
+            self.close()
+            for waiting in list(self._waiting):
+                self._leave(waiting)
+                waiting.fail(Outage(self._why_closed))
+            raise
+
+    async def _write(self) -> None:
+        """Commit what waits, and seal if it is time. Where there is far too much to seal, that comes first."""
+        if self._timeline.sealing_is_overdue and not self._is_closing and not await self._seal():
+            return
+        if self._waiting:
+            await self._commit()
+        if self._outage is None and (self._timeline.sealing_is_due or await self._expired()):
+            await self._seal()
 
     def close(self) -> None:
         """Commit what waits, if it can be done at once, and end ``write``."""
@@ -196,33 +239,36 @@ class TimelineStore:
     async def _commit(self) -> None:
         group = list(self._waiting)
         try:
-            appended = await self._change(partial(self._timeline.commit, [waiting.events for waiting in group]))
+            outcomes = await self._change(partial(self._timeline.commit, [waiting.events for waiting in group]))
         except UnavailableError as error:
             self._begin_outage(str(error))
             return
-        self._end_outage()
-        for waiting, outcome in zip(group, appended, strict=True):
+        if any(stored for stored, _ in outcomes):
+            self._end_outage()
+        for waiting, (stored, duplicates) in zip(group, outcomes, strict=True):
             self._leave(waiting)
-            if outcome.stored:
-                self._on_stored(outcome.stored)
-            waiting.succeed(outcome)
+            if stored:
+                self._on_stored(stored)
+            waiting.succeed(Appended(len(stored), duplicates))
 
     async def _seal(self) -> bool:
-        """Seal, unless that failed a moment ago; whether it was done."""
-        if trio.current_time() < self._seal_at and not self._is_closing:
-            self._retry_at = self._seal_at if self._timeline.sealing_is_overdue else self._retry_at
-            return False
-        try:
-            await self._change(self._timeline.seal)
-            await trio.to_thread.run_sync(self._database.checkpoint)
-        except UnavailableError as error:
-            self._seal_at = trio.current_time() + _RETRY_S
-            if self._timeline.sealing_is_overdue:
-                self._begin_outage(str(error))
-            else:
-                _LOG.warning("sealing is delayed: %s", error)
-            return False
-        return True
+        """Seal, unless that failed a moment ago; whether it was done. If it is overdue, a failure is an outage."""
+        if trio.current_time() >= self._seal_at or self._is_closing:
+            try:
+                await self._change(self._timeline.seal)
+                await trio.to_thread.run_sync(self._database.checkpoint)
+            except UnavailableError as error:
+                if self._timeline.sealing_is_overdue:
+                    self._begin_outage(str(error))
+                elif self._seal_at == -math.inf:
+                    _LOG.warning("sealing is delayed: %s; trying again every %g s", error, _RETRY_S)
+                self._seal_at = trio.current_time() + _RETRY_S
+                return False
+            self._seal_at = -math.inf
+            return True
+        if self._timeline.sealing_is_overdue:
+            self._retry_at = self._seal_at
+        return False
 
     async def _expired(self) -> bool:
         """Whether events have become too old."""
@@ -237,14 +283,18 @@ class TimelineStore:
         if self._outage is None:
             self._outage = Outage(reason)
             _LOG.error("nothing can be saved: %s; trying again every %g s", reason, _RETRY_S)
+        for scope in self._impatient:
+            scope.cancel()
         self._retry_at = trio.current_time() + _RETRY_S
+        lost = 0
         for waiting in list(self._waiting):
             waiting.fail_for_now(self._outage)
             if self._is_closing or not waiting.is_patient:
                 self._leave(waiting)
                 waiting.fail(self._outage)
-                if waiting.is_patient:
-                    _LOG.error("%d events are lost that were not acked", len(waiting.events))
+                lost += len(waiting.events) if waiting.is_patient else 0
+        if lost:
+            _LOG.error("%d events are lost, none of which was acked: %s", lost, reason)
         self._room.unpark_all()
 
     def _end_outage(self) -> None:
@@ -269,8 +319,8 @@ class TimelineStore:
         return await trio.to_thread.run_sync(function, limiter=self._readers)
 
     async def _chunks(self, reader: Reader, parts: list["_Part"]) -> AsyncGenerator[Chunk, None]:
-        remaining = iter(parts)
-        while chunks := await self._read(partial(_next_chunks, reader, remaining)):
+        remaining = (chunk for part in parts for chunk in reader.chunks(*part))
+        while chunks := await self._read(partial(_next_chunks, remaining)):
             for chunk in chunks:
                 yield chunk
 
@@ -301,14 +351,13 @@ def _on_page(segments: list[Segment], start: int, stop: int) -> list[_Part]:
     return parts
 
 
-def _next_chunks(reader: Reader, remaining: Iterator[_Part]) -> list[Chunk]:
-    """The chunks of some of the parts; none where nothing remains."""
+def _next_chunks(remaining: Iterator[Chunk]) -> list[Chunk]:
+    """Some of the chunks; none where nothing remains."""
     chunks: list[Chunk] = []
     size = 0
-    for segment, start, stop in remaining:
-        read = reader.chunks(segment, start, stop)
-        chunks += read
-        size += sum(len(chunk.data) for chunk in read)
+    for chunk in remaining:
+        chunks.append(chunk)
+        size += len(chunk.data)
         if size >= _STEP_BYTES:
             break
     return chunks
@@ -336,18 +385,30 @@ async def open_timeline(
     database = await trio.to_thread.run_sync(Database, path, durability)
     try:
         timeline = await trio.to_thread.run_sync(Timeline, database, capacity, shape, now_s)
+        if capacity.max_bytes is not None:
+            with suppress(UnavailableError):  # the next sealing sees to it
+                await trio.to_thread.run_sync(timeline.seal)
         store = TimelineStore(database, timeline, capacity, on_stored, max_uncommitted_bytes)
-        failure = None
+        failure: Exception | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(store.write)
+
+            async def write() -> None:
+                nonlocal failure
+                try:
+                    await store.write()
+                except Exception as error:
+                    failure = error
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(write)
             try:
                 yield store
-            except Exception as error:  # the caller's own: a nursery would wrap it in a group
-                failure = error
+            except Exception as error:
+                failure = failure or error
             finally:
                 store.close()
         if failure is not None:
-            raise failure
+            raise failure  # as it is: the nursery would wrap it in a group
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(database.close)

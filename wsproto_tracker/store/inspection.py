@@ -34,7 +34,7 @@ class Summary:
     newest: int | None
     last_arrival: int
     blocks: int
-    damaged_blocks: int
+    damages: int
     open_events: int
     text_bytes: int
     used_bytes: int
@@ -74,7 +74,7 @@ def summarize(database: Database) -> Summary:
             newest=max((newest for _, newest in visible), default=None),
             last_arrival=loaded.state.last_arrival,
             blocks=len(loaded.blocks),
-            damaged_blocks=damaged,
+            damages=damaged,
             open_events=len(rows),
             text_bytes=text_bytes + sum(len(text) for _, _, text in loaded.rows),
             used_bytes=database.used_bytes,
@@ -96,7 +96,7 @@ def verify(database: Database) -> list[str]:
             for older, newer in pairwise(loaded.blocks)
             if older.newest >= newer.oldest
         ]
-        seen = bytearray(loaded.state.last_arrival + 1)
+        seen = _Seen(loaded)
         for block in loaded.blocks:
             try:
                 rows = read_rows(block.seal, *database.read(block))
@@ -120,15 +120,34 @@ def _misfits(block: Block, rows: list[Row]) -> Iterator[str]:
         yield "its description does not fit its events"
 
 
-def _faults(rows: list[Row], seen: bytearray) -> Iterator[str]:
+class _Seen:
+    """The arrivals that were met: a byte for each from the first that is there to the last that was given."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        firsts = [*(block.first_arrival for block in loaded.blocks), *(arrival for _, arrival, _ in loaded.rows)]
+        self._first = min(firsts, default=0)
+        self._last = loaded.state.last_arrival
+        self._met = bytearray(max(self._last - self._first + 1, 0))
+
+    def meet(self, arrival: int) -> str | None:
+        """What is wrong with meeting this arrival, if anything."""
+        if not max(self._first, 1) <= arrival <= self._last:
+            return f"arrival {arrival} was never given"
+        if self._met[arrival - self._first]:
+            return f"arrival {arrival} is there twice"
+        self._met[arrival - self._first] = 1
+        return None
+
+    def has_met(self, arrival: int) -> bool:
+        """Whether this arrival is there."""
+        return self._first <= arrival <= self._last and bool(self._met[arrival - self._first])
+
+
+def _faults(rows: list[Row], seen: _Seen) -> Iterator[str]:
     """Where an event is not as it was accepted, or is there twice."""
     for instant, arrival, text in rows:
-        if not 0 < arrival < len(seen):
-            yield f"arrival {arrival} was never given"
-            continue
-        if seen[arrival]:
-            yield f"arrival {arrival} is there twice"
-        seen[arrival] = 1
+        if fault := seen.meet(arrival):
+            yield fault
         fits = False
         with suppress(ValueError, KeyError, TypeError):
             fits = parse_timestamp(json_text.loads(text.decode())["timestamp"]) == instant
@@ -136,7 +155,7 @@ def _faults(rows: list[Row], seen: bytearray) -> Iterator[str]:
             yield f"the event of arrival {arrival} is not as it was accepted"
 
 
-def _lost_ids(database: Database, loaded: Loaded, seen: bytearray) -> Iterator[str]:
+def _lost_ids(database: Database, loaded: Loaded, seen: _Seen) -> Iterator[str]:
     for arrival in database.given_arrivals():
-        if arrival > loaded.state.horizon and (arrival >= len(seen) or not seen[arrival]):
+        if arrival > loaded.state.horizon and not seen.has_met(arrival):
             yield f"an id is remembered of arrival {arrival}, which is not there"

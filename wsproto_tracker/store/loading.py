@@ -47,6 +47,7 @@ class State:
 class Loaded:
     """What a store's file holds, without the content of its blocks.
 
+    :ivar is_new: whether it holds nothing yet, not even a state.
     :ivar blocks: those that can be used, oldest first.
     :ivar rows: the events of the journal.
     :ivar received: arrivals and the second at which each came.
@@ -55,6 +56,7 @@ class Loaded:
     """
 
     state: State
+    is_new: bool
     blocks: list[Block]
     rows: list[Row]
     received: list[tuple[int, int]]
@@ -87,15 +89,23 @@ def load(reader: sqlite3.Connection) -> Loaded:
         except DamageError as error:
             problems.append(f"journal entry {number}: {error}")
     columns = reader.execute("SELECT last_arrival, batch_begins, horizon, crc32 FROM state").fetchone()
+    is_new = columns is None and not (blocks or damaged or rows or problems)
     if columns is not None and columns == with_checksum(columns[:-1]):
         state = State(*columns[:-1])
-    elif columns is None and not (blocks or rows or problems):
-        state = State()  # a new file
+    elif is_new:
+        state = State()
     else:
         problems.append("the checksum of its state does not match; what is gone is reckoned anew")
-        last = max([0, *(block.last_arrival for block in blocks), *(arrival for _, arrival, _ in rows)])
+        last = max([_last_arrival(reader), *(arrival for _, arrival, _ in rows)])
         state = State(last, last + 1)
-    return Loaded(state, blocks, rows, received, damaged, problems)
+    return Loaded(state, is_new, blocks, rows, received, damaged, problems)
+
+
+def _last_arrival(reader: sqlite3.Connection) -> int:
+    """The newest arrival that anything speaks of, so that none is given twice."""
+    columns = (("blocks", "last_arrival"), ("given_ids", "arrival"), ("received", "arrival"))
+    statements = [f"SELECT max({name}) FROM {table} WHERE typeof({name}) = 'integer'" for table, name in columns]
+    return max(reader.execute(statement).fetchone()[0] or 0 for statement in statements)
 
 
 def columns_of(block: Block) -> tuple[Any, ...]:

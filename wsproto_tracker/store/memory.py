@@ -53,7 +53,7 @@ class MemoryStore:
         while stored and self._events[0][0] <= self._last_arrival - max(self._max_events, len(stored)):
             self._forget(self._events.popleft()[1])
         self._on_stored(stored)
-        return _Committed(Appended(tuple(stored), len(events) - len(stored)))
+        return _Committed(Appended(len(stored), len(events) - len(stored)))
 
     async def query(self, query: Query) -> Answer:
         """Filter and sort everything, in a thread."""

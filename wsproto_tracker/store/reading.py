@@ -9,7 +9,7 @@ All of this blocks and is called in worker threads, some milliseconds at a time.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import attrs
@@ -25,6 +25,7 @@ __all__ = ["Reader", "Segment"]
 
 _FOREVER = 2**63
 _CHUNK_BYTES = 64 * 1024
+_SEGMENT_ROWS = 1024
 
 T = TypeVar("T")
 
@@ -70,12 +71,10 @@ class Reader:
             if block.is_damaged or block.last_arrival <= horizon:
                 continue
             after = bisect_right(rows, block.newest, 0, end, key=key_of)
-            if after < end:
-                yield Segment(None, tuple(rows[after:end]))
+            yield from _open_segments(rows[after:end])
             end = bisect_left(rows, block.oldest, 0, after, key=key_of)
             yield Segment(block, tuple(rows[end:after]))
-        if end:
-            yield Segment(None, tuple(rows[:end]))
+        yield from _open_segments(rows[:end])
 
     def _in_window(self, items: Sequence[T], first: Callable[[T], int], last: Callable[[T], int]) -> Sequence[T]:
         """Those of some items, oldest first and without overlap, that the window touches."""
@@ -88,17 +87,19 @@ class Reader:
             known = self._known_count(block)
             if known == 0 or (known == block.seal.count and self._is_sound(block)):
                 return attrs.evolve(segment, is_whole=True, count=known, newest=block.newest[0])
-        matching = self._matching(segment, read=self._read if self._has_filters else self._read_keys)
+        matching = self._matching(segment, read=self._read if self._has_filters else self._read_keys_if_sound)
         return attrs.evolve(segment, count=len(matching), newest=matching[-1][0] if matching else 0)
 
-    def chunks(self, segment: Segment, start: int, stop: int) -> list[Chunk]:
+    def chunks(self, segment: Segment, start: int, stop: int) -> Iterator[Chunk]:
         """Events of a segment that match, from one place to another, counted from the newest."""
         if segment.is_whole and segment.block is not None and (start, stop) == (0, segment.count):
             data = self._read_data(segment.block)
-            return [] if data is None else [Chunk(data, is_deflated=True)]
+            if data is not None:
+                yield Chunk(data, is_deflated=True)
+            return
         matching = self._matching(segment, self._read)
         matching.reverse()
-        return _chunks([text for _, _, text in matching[start:stop]])
+        yield from _chunks(text for _, _, text in matching[start:stop])
 
     def _matching(self, segment: Segment, read: Callable[[Block], list[Row]]) -> list[Row]:
         """The rows of a segment that match, oldest first."""
@@ -141,8 +142,10 @@ class Reader:
         except DamageError:
             return []
 
-    def _read_keys(self, block: Block) -> list[Row]:
-        """As ``_read``, but for the texts."""
+    def _read_keys_if_sound(self, block: Block) -> list[Row]:
+        """As ``_read``, but without the texts."""
+        if not self._is_sound(block):
+            return []
         try:
             with noting_damage(block):
                 index = read_index(block.seal, self._database.read_index(block))
@@ -173,14 +176,20 @@ def _last_instant(block: Block) -> int:
     return block.newest[0]
 
 
-def _chunks(texts: list[bytes]) -> list[Chunk]:
-    chunks: list[Chunk] = []
+def _open_segments(rows: Sequence[Row]) -> Iterator[Segment]:
+    """Open rows in segments that are not too large, newest first."""
+    for stop in range(len(rows), 0, -_SEGMENT_ROWS):
+        yield Segment(None, tuple(rows[max(stop - _SEGMENT_ROWS, 0) : stop]))
+
+
+def _chunks(texts: Iterable[bytes]) -> Iterator[Chunk]:
     piece: list[bytes] = []
     size = 0
     for text in texts:
         piece.append(text)
         size += len(text)
         if size >= _CHUNK_BYTES:
-            chunks.append(Chunk(b",".join(piece)))
+            yield Chunk(b",".join(piece))
             piece, size = [], 0
-    return [*chunks, Chunk(b",".join(piece))] if piece else chunks
+    if piece:
+        yield Chunk(b",".join(piece))

@@ -75,9 +75,9 @@ def check(connection: sqlite3.Connection, name: str) -> None:
     """
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     has_tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
-    if application_id != APPLICATION_ID and (application_id != 0 or has_tables):
-        raise StoreError(f"{name}: this SQLite file is not a store of wsproto-tracker; name another file")
     version = version_of(connection)
+    if application_id != APPLICATION_ID and (application_id != 0 or has_tables or version != 0):
+        raise StoreError(f"{name}: this SQLite file is not a store of wsproto-tracker; name another file")
     if version > len(MIGRATIONS):
         raise StoreError(
             f"{name}: this store has schema version {version}, and this release knows versions up to "
@@ -91,18 +91,18 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 
 def check_tables(connection: sqlite3.Connection, name: str) -> None:
-    """Refuse a file whose tables are not those that the migrations make.
+    """Refuse a file whose tables are not those that the migrations make; there may be others.
 
     :raises StoreError: if they are not.
     """
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
         migrate(fresh)
-        if _tables(connection) != _tables(fresh):
+        if not _tables(fresh) <= _tables(connection):
             raise StoreError(f"{name}: its tables are not those of schema version {len(MIGRATIONS)}; restore a backup")
 
 
-def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    return connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name").fetchall()
+def _tables(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    return set(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -11,6 +11,7 @@ from operator import attrgetter
 
 import attrs
 
+from wsproto_tracker.errors import UnavailableError
 from wsproto_tracker.store.block import Block, Packed, Shape, cut, key_of, pack_block
 from wsproto_tracker.store.run import DamageError, Row
 
@@ -62,14 +63,15 @@ def plan_sealing(
     :param blocks: the blocks there are, oldest first.
     :param open_rows: the rows that are in no block, oldest first.
     :param horizon: rows whose arrival is not above it are left out.
-    :param read_rows: reads a block, or raises ``DamageError``.
+    :param read_rows: reads a block, or raises ``DamageError`` or ``UnavailableError``.
     """
     alive = [row for row in open_rows if row[1] > horizon]
     keep_from = _keep_from(alive, shape)
     left = alive[keep_from:]
-    removed = [block for block in blocks if block.last_arrival <= horizon and not block.is_damaged]
     damaged = [block for block in blocks if block.is_damaged]
-    blocks = [block for block in blocks if block.last_arrival > horizon and not block.is_damaged]
+    found = set(map(id, damaged))  # asked once: a query may find another one meanwhile
+    removed = [block for block in blocks if block.last_arrival <= horizon and id(block) not in found]
+    blocks = [block for block in blocks if block.last_arrival > horizon and id(block) not in found]
     added: list[Packed] = []
 
     groups = _groups(blocks, alive[:keep_from], shape)
@@ -86,6 +88,9 @@ def plan_sealing(
                 removed.append(block)
             except DamageError:
                 damaged.append(block)
+            except UnavailableError:  # the disk does not give it now: it stays as it is, and so do the rows for it
+                left += rows
+                continue
         added += (pack_block(piece, new_id) for piece in cut(rows, shape))
     return Sealing(tuple(removed), tuple(damaged), tuple(added), sorted(left))
 

@@ -14,17 +14,18 @@ import logging
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 
 import attrs
 
+from wsproto_tracker.errors import UnavailableError
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.store.block import Block, Shape, Snapshot
-from wsproto_tracker.store.contract import Appended
 from wsproto_tracker.store.database import Database, read_block
 from wsproto_tracker.store.loading import State
 from wsproto_tracker.store.maintenance import Erasure, plan_compaction, plan_erasure
-from wsproto_tracker.store.run import Row
+from wsproto_tracker.store.run import DamageError, Row, read_index
 from wsproto_tracker.store.sealing import Sealing, is_due, plan_sealing
 
 __all__ = ["Capacity", "Timeline"]
@@ -74,15 +75,27 @@ class Timeline:
         self._state = loaded.state.with_at_most(capacity.max_events)
         self.snapshot = Snapshot(tuple(loaded.blocks), tuple(sorted(loaded.rows)), self._state.horizon)
         self._open_bytes = _text_bytes(self.snapshot.rows)
-        with database.transaction():
-            database.delete_orphans()
-            database.set_state(self._state)
+        if self._state.horizon > loaded.state.horizon:
+            gone = self._state.horizon - loaded.state.horizon
+            _LOG.warning("%d events are gone, those that came first: %d may be kept", gone, capacity.max_events)
         for problem in loaded.problems:
             _LOG.error("the store is damaged: %s; what it held is left out", problem)
+        lost = self._lost_arrivals(loaded.blocks, loaded.rows) if loaded.problems else ()
+        if loaded.is_new or loaded.problems or self._state != loaded.state:
+            try:
+                with database.transaction():
+                    database.set_state(self._state)
+                    database.forget_given_ids(self._state.horizon, lost)
+            except UnavailableError:
+                if loaded.is_new or loaded.problems:
+                    raise
+                # a full disk: the next commit writes it, and until then there is something to read
+        database.retire_orphans()
+        database.delete_retired()
 
     @property
-    def damaged_blocks(self) -> int:
-        """How many blocks, and entries of the journal, were found damaged and are left out."""
+    def damages(self) -> int:
+        """How many blocks, entries of the journal and other parts were found damaged, and are left out."""
         return self._damaged_before + sum(block.is_damaged for block in self.snapshot.blocks)
 
     @property
@@ -95,8 +108,10 @@ class Timeline:
         """Whether there are so many open rows that memory is at stake."""
         return is_due(len(self.snapshot.rows) // 4, self._open_bytes // 4, self._shape)
 
-    def commit(self, batches: Sequence[Sequence[Event]]) -> list[Appended]:
+    def commit(self, batches: Sequence[Sequence[Event]]) -> list[tuple[Sequence[Event], int]]:
         """Store batches in one transaction, as if one came after the other.
+
+        Returns for each what was stored of it, and how many were duplicates.
 
         :raises UnavailableError: if that is not possible now; then nothing is stored.
         """
@@ -104,7 +119,7 @@ class Timeline:
         state = self._state.with_horizon(self._horizon_by_age())
         rows: list[Row] = []
         given: dict[bytes, int] = {}
-        outcomes = []
+        outcomes: list[tuple[Sequence[Event], int]] = []
         with self._database.transaction():
             for events in batches:
                 stored: list[Event] = []
@@ -120,7 +135,7 @@ class Timeline:
                 if stored:
                     first, last = state.last_arrival + 1, state.last_arrival + len(stored)
                     state = State(last, first, state.horizon).with_at_most(self._capacity.max_events)
-                outcomes.append(Appended(tuple(stored), len(events) - len(stored)))
+                outcomes.append((stored, len(events) - len(stored)))
             rows.sort()
             mark = self._mark(self._state.last_arrival + 1) if rows else None
             if rows:
@@ -153,6 +168,7 @@ class Timeline:
 
         :raises UnavailableError: if that is not possible now; then nothing changes.
         """
+        self._database.delete_retired()
         before = self.snapshot
         state = self._state.with_horizon(self._horizon_by_bytes(before))
         self._apply(
@@ -171,47 +187,56 @@ class Timeline:
         erasure = Erasure(user, app)
         sealing, erased = plan_erasure(before, erasure, self._shape, self._read_block, self._database.new_block_id)
         self._apply(sealing, self._state, erased)
-        visible = sum(arrival > before.horizon for arrival in erased)
-        del before, sealing  # the last to hold the blocks that were replaced
-        self._purge()
-        return visible
+        return sum(arrival > before.horizon for arrival in erased)
 
-    def compact(self) -> None:
-        """Rewrite blocks that are not full or partly dead, and then the file.
+    def repack(self) -> None:
+        """Rewrite blocks that are not full or partly dead, and let go of the damaged ones.
 
         :raises UnavailableError: if that is not possible now; then all of it, or some blocks only, are as they were.
         """
-        self._repack()
-        self._purge()
-
-    def _repack(self) -> None:
         before = self.snapshot
         for sealing in plan_compaction(before, self._shape, self._read_block, self._database.new_block_id):
             self._apply(sealing, self._state)
-
-    def _purge(self) -> None:
-        """Leave nothing of what was replaced in the file, but what an answer is still reading."""
         with self._database.transaction():
-            self._database.delete_retired()
+            self._database.delete_blocks_but(block.id for block in self.snapshot.blocks)
+        self._damaged_before = 0
+        self._database.retire_orphans()
+
+    def purge(self) -> None:
+        """Leave nothing of what was replaced in the file, but what an answer is still reading.
+
+        :raises UnavailableError: if that is not possible now.
+        """
+        self._database.delete_retired()
         self._database.vacuum()
 
     def _apply(self, sealing: Sealing, state: State, erased: Sequence[int] = ()) -> None:
+        blocks = sealing.apply(self.snapshot.blocks)
+        lost = self._lost_arrivals(blocks, sealing.open_rows) if sealing.damaged else ()
         with self._database.transaction():
             self._database.replace(sealing.removed, sealing.added, sealing.damaged, sealing.open_rows)
             self._database.set_state(state, before=self._state)
-            self._database.forget_given_ids(state.horizon, erased)
+            self._database.forget_given_ids(state.horizon, [*erased, *lost])
             self._database.forget_received(state.horizon)
-            self._database.delete_retired()
         self._database.retire(sealing.removed)
         self._damaged_before += len(sealing.damaged)
         reached = bisect_right(self._received, state.horizon, key=lambda mark: mark[0])
         self._received = self._received[max(reached - 1, 0) :]
         self._state = state
         self._open_bytes = _text_bytes(sealing.open_rows)
-        self.snapshot = Snapshot(sealing.apply(self.snapshot.blocks), tuple(sealing.open_rows), state.horizon)
+        self.snapshot = Snapshot(blocks, tuple(sealing.open_rows), state.horizon)
 
     def _read_block(self, block: Block) -> list[Row]:
         return read_block(self._database, block)
+
+    def _lost_arrivals(self, blocks: Sequence[Block], rows: Sequence[Row]) -> set[int]:
+        """The arrivals of given ids that are in none of these: their events were lost, and may come again (X-DUP-1)."""
+        lost = set(self._database.given_arrivals())
+        lost.difference_update(arrival for _, arrival, _ in rows)
+        for block in blocks:
+            with suppress(DamageError):  # which is noted when it is next read
+                lost.difference_update(read_index(block.seal, self._database.read_index(block)).arrivals)
+        return lost
 
     def _mark(self, arrival: int) -> tuple[int, int] | None:
         """When this arrival came, if it is time to note it; the clock may jump back, marks do not."""
@@ -234,8 +259,6 @@ class Timeline:
         """The horizon that leaves about what may be kept, were the arrivals of each block spread evenly."""
         if self._capacity.max_bytes is None:
             return snapshot.horizon
-        with self._database.transaction():
-            self._database.delete_retired()  # or what is about to go would count
         blocks = snapshot.blocks
         other_bytes = self._database.used_bytes - sum(block.stored_bytes for block in blocks)
         allowed = self._capacity.max_bytes - max(other_bytes, 0)
