@@ -118,9 +118,7 @@ def _report(path: Path) -> int:
     if not problems:
         print(f"{path}: sound")
         return _DONE
-    print(
-        f"{path}: problems found: {len(problems)}; restore a backup, or go on without what is damaged: it is left out"
-    )
+    print(f"{path}: problems found: {len(problems)}; restore a backup, or go on without what is damaged")
     return _FAILED
 
 

@@ -9,7 +9,7 @@ import trio
 from wsproto_tracker.access import Access
 from wsproto_tracker.errors import ErrorCode, FrameError, UnavailableError
 from wsproto_tracker.protocol import frames
-from wsproto_tracker.protocol.events import Batch
+from wsproto_tracker.protocol.events import Batch, Rejection
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.protocol.timestamps import format_instant
 from wsproto_tracker.server.push import Hub
@@ -48,10 +48,11 @@ class Tracker:
         """Put a batch on its way into the store; waits while too much is on its way."""
         return await self.store.append(batch.events)
 
-    async def commit(self, batch: Batch, receipt: Receipt) -> bytes:
-        """Wait until the batch is kept, and return its ``ack`` (ACK-3, ACK-4)."""
+    async def commit(self, receipt: Receipt, rejected: tuple[Rejection, ...]) -> bytes:
+        """Wait until a batch is kept, and return its ``ack`` (ACK-3, ACK-4)."""
         appended = await receipt.committed()
-        return frames.encode(frames.ack(len(batch.events), appended.duplicates, batch.rejected))
+        saved = appended.stored + appended.duplicates  # X-DUP-2
+        return frames.encode(frames.ack(saved, appended.duplicates, rejected))
 
     async def save(self, batch: Batch) -> bytes:
         """Save a batch whose sender tries again if it cannot be saved now, and return its ``ack`` (HTTP-3, HTTP-17).
@@ -59,7 +60,8 @@ class Tracker:
         :raises FrameError: ``unavailable``; then nothing of it is kept.
         """
         try:
-            return await self.commit(batch, await self.store.append(batch.events, is_patient=False))
+            receipt = await self.store.append(batch.events, is_patient=False)
+            return await self.commit(receipt, batch.rejected)
         except UnavailableError:
             message = "nothing can be saved for now, and nothing of this was; send it again later"
             raise FrameError(ErrorCode.UNAVAILABLE, message) from None
@@ -67,19 +69,27 @@ class Tracker:
     async def answer(self, query: Query, req_id: str | None = None) -> AsyncGenerator[bytes, None]:
         """The text of an answer in pieces, at least one: a frame where there is a ``reqId``, a body otherwise.
 
-        Reading the pieces may raise ``UnavailableError``.
+        Reading the pieces after the first may raise ``UnavailableError``.
 
         :raises FrameError: ``unavailable``, if nothing can be read now.
         """
         before, after = (b"", b"") if req_id is None else frames.response(req_id)
         try:
             answer = await self.store.query(query)
+            limit = answer.total if query.limit is None else query.limit
+            next_cursor = None if answer.newest is None else format_instant(answer.newest)
+            head, tail = frames.read_answer(answer.total, query.page, limit, next_cursor)
+            pieces = _pieces(before + head, answer.chunks, tail + after)
+            return _chain(await anext(pieces), pieces)
         except UnavailableError:
             raise FrameError(ErrorCode.UNAVAILABLE, "nothing can be read for now; ask again later", req_id) from None
-        limit = answer.total if query.limit is None else query.limit
-        next_cursor = None if answer.newest is None else format_instant(answer.newest)
-        head, tail = frames.read_answer(answer.total, query.page, limit, next_cursor)
-        return _pieces(before + head, answer.chunks, tail + after)
+
+
+async def _chain(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(rest):
+        yield first
+        async for piece in rest:
+            yield piece
 
 
 async def _pieces(head: bytes, chunks: AsyncGenerator[Chunk, None], tail: bytes) -> AsyncGenerator[bytes, None]:

@@ -20,7 +20,7 @@ from websockets.trio.server import ServerConnection
 
 from wsproto_tracker.errors import ErrorCode, FrameError, UnavailableError
 from wsproto_tracker.protocol import frames
-from wsproto_tracker.protocol.events import Batch, new_id
+from wsproto_tracker.protocol.events import Rejection, new_id
 from wsproto_tracker.protocol.session import Action, Answer, Close, Reply, Save, Session, StartPush
 from wsproto_tracker.server.push import Subscription
 from wsproto_tracker.server.streams import UpgradedStream
@@ -36,9 +36,9 @@ _INTERNAL_ERROR = 1011
 
 @attrs.frozen
 class _Saving:
-    """A batch that is on its way into the store."""
+    """A batch that is on its way into the store, without its events: many may wait for their turn to be acked."""
 
-    batch: Batch
+    rejected: tuple[Rejection, ...]
     receipt: Receipt
 
 
@@ -97,15 +97,16 @@ class Conversation:
                 for action in await self._tracker.decode(self._session.receive, message):
                     self._in_hand += 1
                     if isinstance(action, Save):
-                        await actions.send(_Saving(action.batch, await self._tracker.append(action.batch)))
+                        receipt = await self._tracker.append(action.batch)
+                        await actions.send(_Saving(action.batch.rejected, receipt))
                     else:
                         await actions.send(action)
 
     async def _carry_out(self, action: Action | _Saving, nursery: trio.Nursery) -> None:
         match action:
-            case _Saving(batch, receipt):
+            case _Saving(rejected, receipt):
                 await self._tell_of(await receipt.attempted())
-                await self._send(await self._tracker.commit(batch, receipt))
+                await self._send(await self._tracker.commit(receipt, rejected))
             case Reply(text):
                 await self._send(text)
             case Answer(req_id, query):
