@@ -13,6 +13,7 @@ import trio
 from tests.command import Ended, run, serving
 from tests.store_contract import append, at, ids, moment
 from tests.store_support import TINY, block_count
+from wsproto_tracker.cli import main
 from wsproto_tracker.store import Capacity, open_timeline
 from wsproto_tracker.store.loading import with_checksum
 
@@ -257,6 +258,43 @@ class TestErase:
         for action in (["compact"], ["erase", "--user", "nobody"]):
             assert (await store(tmp_path, *action)).is_clean
         assert len(await kept(path)) == 40
+
+
+class TestInterruptions:
+    async def test_nobody_reads(self, directory: Path) -> None:
+        """Where what is told cannot be printed, that is said, without a traceback."""
+        shell = ("sh", "-c", f"{sys.executable} -m wsproto_tracker store info --store sqlite:tracker.db >/dev/full")
+        ended = await run(command=shell, directory=directory)
+        assert ended.errors == "wsproto-tracker: cannot print: No space left on device\n"
+
+    @pytest.mark.parametrize("action", [["compact"], ["erase", "--user", "ben"]])
+    async def test_disk_is_full(self, directory: Path, action: list[str]) -> None:
+        """What cannot be written is told in words, and the store is as it was, or as it should be."""
+        command = " ".join([sys.executable, "-m", "wsproto_tracker", "store", *action, "--store", "sqlite:tracker.db"])
+        ended = await run(command=("sh", "-c", f"ulimit -f 8; {command}"), directory=directory)
+        assert ended.status == 1
+        assert "Traceback" not in ended.errors
+        assert "disk I/O error" in ended.errors
+        assert (await store(directory, "verify")).is_clean
+
+    @pytest.mark.parametrize(
+        "interrupt", [KeyboardInterrupt(), BaseExceptionGroup("from a nursery", [KeyboardInterrupt()])]
+    )
+    async def test_ctrl_c(
+        self,
+        directory: Path,
+        interrupt: BaseException,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Ctrl-C ends a command with a sentence and the usual status."""
+
+        def interrupted(_database: object) -> None:
+            raise interrupt
+
+        monkeypatch.setattr("wsproto_tracker.cli.store.verify", interrupted)
+        assert main(["store", "verify", "--store", f"sqlite:{directory / 'tracker.db'}"]) == 130
+        assert capsys.readouterr() == ("", "wsproto-tracker: interrupted; what is in the store is whole\n")
 
 
 class TestWrongUse:

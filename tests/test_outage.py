@@ -129,3 +129,22 @@ async def test_unavailable_while_reading(tmp_path: Path, disk: Disk) -> None:
         assert int(refused.headers["retry-after"]) > 0
         disk.show()
         assert len(await client.events(search="button")) == 9000
+
+
+class TestBlocksThatCannotBeRead:
+    async def test_whole_window(self, tmp_path: Path, disk: Disk) -> None:
+        """Where the first piece of an answer cannot be read, the query gets an error, and the connection goes on."""
+        path, later = tmp_path / "tracker.db", "2026-11-24T00:00:00Z"
+        async with running(store=f"sqlite:{path}") as it, it.client() as client:
+            await client.ask(ingest(*(event() for _ in range(4000)), *(event(timestamp=later) for _ in range(5000))))
+            with trio.fail_after(20):
+                while not block_count(path):
+                    await trio.sleep(0.01)
+            disk.hide()
+            older = {"until": event()["timestamp"]}
+            answer = await client.ask(query("r8", **older))
+            assert (answer["type"], answer["code"], answer["reqId"]) == ("error", "unavailable", "r8")
+            assert (await it.http("GET", f"?until={older['until']}")).status == 503
+            assert await client.ask({"type": "ping"}) == {"type": "pong"}
+            disk.show()
+            assert len(await client.events(**older)) == 4000

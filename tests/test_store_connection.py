@@ -82,6 +82,20 @@ class TestWrongFile:
         (tmp_path / "tracker.db-lock").mkdir()
         assert "cannot be opened; may this user read and write" in await refusal(tmp_path / "tracker.db")
 
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [
+            ("nowhere/tracker.db", "there is no directory"),
+            ("x" * 300, "file name too long"),
+            ("loop", "it cannot be opened"),
+            ("/dev/null", "this is no file"),
+        ],
+    )
+    async def test_odd_paths(self, tmp_path: Path, name: str, told: str) -> None:
+        """A path that cannot be a file is told of in words."""
+        (tmp_path / "loop").symlink_to(tmp_path / "loop")
+        assert told in await refusal(tmp_path / name)
+
     async def test_empty_file(self, tmp_path: Path) -> None:
         """An empty file becomes a store, as a missing one does."""
         path = tmp_path / "tracker.db"

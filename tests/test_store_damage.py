@@ -17,14 +17,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.store_contract import append, at, ids, moment, read
-from tests.store_support import TINY, problems, sql
+from tests.store_contract import append, asked, at, ids, moment, read
+from tests.store_support import TINY, large, problems, sql
 from wsproto_tracker.errors import StoreError
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
-from wsproto_tracker.store import Capacity, Chunk, open_timeline
+from wsproto_tracker.store import Appended, Capacity, Chunk, open_timeline
+from wsproto_tracker.store.block import Shape
 
 COUNT = 60
+LARGE = Shape(block_events=4, block_bytes=60_000, open_events=3, open_bytes=1_000_000)
 
 
 @pytest.fixture
@@ -112,6 +114,60 @@ class TestBlock:
             assert await ids(store) == expected
         assert problems(path) == ["block 5: was found damaged before, and is left out"]
 
+    @pytest.mark.parametrize("damage", DAMAGES[:5])
+    async def test_lost_ids_may_come_again(self, path: Path, damage: str) -> None:
+        """An event that was lost with a block is stored when it is sent again, for its id went with it (X-DUP-1)."""
+        lost = seconds_of(path, 5)
+        with sql(path) as connection:
+            connection.execute(damage)
+        async with open_timeline(path, shape=TINY) as store:
+            for number in range(9):
+                await append(store, at(lost[1] + 0.5, id=f"late{number}"))
+            again = [at(second, id=f"e{second}") for second in range(COUNT)]
+            assert await append(store, *again) == Appended(len(lost), COUNT - len(lost))
+            assert sorted(await ids(store)) == sorted([*everything(), *(f"late{number}" for number in range(9))])
+
+    async def test_total_is_what_comes(self, path: Path) -> None:
+        """The total leaves out what a damaged block held, though the window only cuts it, and its index is sound."""
+        lost = seconds_of(path, 5)
+        with sql(path) as connection:
+            connection.execute(DAMAGES[0])
+        async with open_timeline(path, shape=TINY) as store:
+            answer, found = await read(store, asked(since=moment(lost[1])))
+            assert answer.total == len(found) == COUNT - lost[-1] - 1
+
+    async def test_compacting_lets_go_of_it(self, path: Path) -> None:
+        """A store that was compacted is sound again, without what was damaged."""
+        lost = seconds_of(path, 5)
+        with sql(path) as connection:
+            connection.execute(DAMAGES[0])
+            connection.execute("UPDATE blocks SET crc32 = 1 WHERE id = 7")
+        lost_too = seconds_of(path, 7)
+        async with open_timeline(path, shape=TINY) as store:
+            await store.compact()
+            assert await ids(store) == [name for name in everything(but=lost) if int(name[1:]) not in lost_too]
+            assert store.damages == 0
+        assert problems(path) == []
+
+    async def test_page_that_sqlite_cannot_follow(self, tmp_path: Path) -> None:
+        """A block whose pages cannot be read goes when its turn comes, and neither writing nor a restart minds."""
+        path, capacity = tmp_path / "tracker.db", Capacity(max_events=60)
+        async with open_timeline(path, capacity, shape=LARGE) as store:
+            for second in range(55):
+                await append(store, large(second))
+        with sql(path) as connection:
+            (data,) = connection.execute("SELECT run_data FROM block_data WHERE id = 3").fetchone()
+        content = bytearray(path.read_bytes())
+        page = content.find(data[9000:9100]) // 4096 * 4096
+        content[page : page + 4] = b"\xff\xff\xff\x7f"  # where the next page of this block is
+        path.write_bytes(content)
+        for start in (55, 140):
+            async with open_timeline(path, capacity, shape=LARGE) as store:
+                for second in range(start, start + 85):
+                    receipt = await store.append([large(second)])
+                    assert await receipt.attempted() is None
+                assert (await read(store, Query()))[0].total == 60
+
     async def test_window_beside_it(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """A window that does not touch the damaged block does not notice."""
         with sql(path) as connection:
@@ -133,8 +189,30 @@ class TestJournal:
         assert "the store is damaged: journal entry" in caplog.text
         assert all("there twice" not in problem for problem in problems(path))
 
+    async def test_ids_may_come_again(self, path: Path) -> None:
+        """What was lost with the journal is stored when it is sent again; with the state damaged, too (X-DUP-1)."""
+        with sql(path) as connection:
+            held = connection.execute("SELECT sum(count) FROM journal").fetchone()[0]
+            connection.execute("UPDATE journal SET run_data = x'00'")
+            connection.execute("UPDATE state SET crc32 = 1")
+        async with open_timeline(path, shape=TINY) as store:
+            again = [at(second, id=f"e{second}") for second in range(COUNT)]
+            assert await append(store, *again) == Appended(held, COUNT - held)
+            assert await ids(store) == everything()
+
 
 class TestState:
+    async def test_of_an_empty_store(self, path: Path) -> None:
+        """Arrivals do not begin again, though nothing is left that has one."""
+        async with open_timeline(path, shape=TINY) as store:
+            await store.erase(app="demo")
+        with sql(path) as connection:
+            connection.execute("DELETE FROM state")
+        async with open_timeline(path, shape=TINY) as store:
+            await append(store, at(1, id="a"))
+            assert await ids(store) == ["a"]
+        assert problems(path) == []
+
     @pytest.mark.parametrize("damage", ["DELETE FROM state", "UPDATE state SET last_arrival = 7, horizon = 99"])
     async def test_is_reckoned_anew(self, path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
         """A damaged state hides no event, and no arrival is given twice."""

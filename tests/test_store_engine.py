@@ -1,9 +1,12 @@
 """``TimelineStore``: it passes the contract kit, commits in groups, and lives through outages and its end."""
 
+import gc
 import logging
 import math
-from collections.abc import AsyncGenerator
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,10 +15,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.store_contract import StoreContract, append, at, ids, read
-from tests.store_support import TINY, Disk, large, problems
+from tests.store_support import TINY, Disk, large, problems, sql
 from wsproto_tracker.errors import StoreError, UnavailableError
 from wsproto_tracker.protocol.query import Query
-from wsproto_tracker.store import Appended, Capacity, EventStore, OnStored, engine, open_timeline
+from wsproto_tracker.store import Appended, Capacity, EventStore, OnStored, Receipt, engine, open_timeline
 from wsproto_tracker.store.block import Shape
 
 
@@ -121,6 +124,17 @@ class TestGroupCommit:
             await append(store, at(3, id="third"))
             assert await ids(store) == ["third", "first"]
 
+    async def test_committed_batches_are_let_go_of(self, path: Path) -> None:
+        """A receipt that is kept, because its ack waits, keeps none of the events (LIMIT-3)."""
+        async with open_timeline(path) as store:
+            events = [large(number) for number in range(20)]
+            watched = [weakref.ref(event) for event in events]
+            receipt = await store.append(events)
+            del events
+            assert (await receipt.committed()).stored == 20
+            gc.collect()
+            assert [event() for event in watched] == [None] * 20
+
 
 @pytest.mark.usefixtures("_soon")
 class TestOutage:
@@ -169,6 +183,60 @@ class TestOutage:
             disk.free()
             await patient.committed()
             assert await ids(store) == ["a"]
+
+    async def test_impatient_behind_patient_ones(self, path: Path, disk: Disk) -> None:
+        """Nor does it wait behind patient batches that wait for room, however many there are."""
+        async with open_timeline(path, max_uncommitted_bytes=1) as store, trio.open_nursery() as nursery:
+            disk.fill()
+            first = await store.append([large(1, id="a")])
+            nursery.start_soon(store.append, [large(2, id="b")])
+            with trio.fail_after(10):
+                for _ in range(3):
+                    with pytest.raises(UnavailableError, match="the disk is full"):
+                        await (await store.append([at(3)], is_patient=False)).committed()
+            disk.free()
+            await first.committed()
+        async with open_timeline(path) as store:
+            assert await ids(store) == ["b", "a"]
+
+    async def test_empty_batch_ends_none(self, path: Path, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+        """A batch that needs no writing is committed, and does not count as the end of the outage."""
+        async with open_timeline(path) as store:
+            disk.fill()
+            receipt = await store.append([large(1)])
+            await receipt.attempted()
+            assert "saved again" not in caplog.text
+            disk.free()
+            await receipt.committed()
+        assert caplog.text.count("saved again") == 1
+
+    async def test_file_is_moved_away(self, path: Path) -> None:
+        """Nothing is acked into a file that was removed; put back where it was, it is written to again."""
+        async with open_timeline(path) as store:
+            await append(store, at(1, id="a"))
+            path.rename(path.with_name("elsewhere.db"))
+            receipt = await store.append([at(2, id="b")])
+            outage = await receipt.attempted()
+            assert outage is not None
+            assert "the file was moved away while it was open" in outage.reason
+            path.with_name("elsewhere.db").rename(path)
+            await receipt.committed()
+        async with open_timeline(path) as store:
+            assert await ids(store) == ["b", "a"]
+
+    async def test_block_that_cannot_be_read(self, path: Path, disk: Disk) -> None:
+        """Late events for a block that the disk does not give stay open; all others are sealed, and acked."""
+        async with open_timeline(path, shape=TINY) as store:
+            await append(store, *(at(second, id=f"e{second}") for second in range(40)))
+            disk.hide()
+            for number in range(40):
+                assert (await append(store, at(0.5, id=f"late{number}"))).stored == 1
+                assert (await append(store, at(100 + number, id=f"new{number}"))).stored == 1
+                if number > 2 and store._timeline.sealing_is_overdue:
+                    break
+            disk.show()
+            assert len(await ids(store)) == 40 + 2 * (number + 1)
+        assert problems(path) == []
 
     async def test_reading_goes_on(self, path: Path, disk: Disk) -> None:
         """Queries are answered during an outage."""
@@ -255,6 +323,49 @@ class TestEnd:
         with pytest.raises(UnavailableError, match="the store is closed"):
             await store.append([at(3)])
 
+    async def test_while_sealing_is_impossible(self, path: Path) -> None:
+        """What waits is committed though far too much is to be sealed, and that fails."""
+        async with open_timeline(path, shape=TINY) as store:
+            await append(store, *(at(second) for second in range(5)))
+            store._timeline.seal = _failing  # type: ignore[method-assign]
+            for second in range(5, 24):
+                await append(store, at(second))
+            receipt = await store.append([at(99)])
+            await receipt.attempted()
+        assert (await receipt.committed()).stored == 1
+
+    async def test_of_the_writer(self, path: Path) -> None:
+        """If the store cannot go on, whoever waits is told, and so is the caller, in no group of errors."""
+
+        async def wait(receipt: Receipt) -> None:
+            with pytest.raises(UnavailableError, match="another program has changed this store"):
+                await receipt.committed()
+
+        async with trio.open_nursery() as nursery:
+            with pytest.raises(StoreError, match="another program has changed this store"):
+                async with open_timeline(path) as store:
+                    await append(store, at(1))
+                    with sql(path) as connection:
+                        connection.execute("UPDATE state SET last_arrival = 9")
+                    nursery.start_soon(wait, await store.append([at(2)]))
+                    await trio.sleep_forever()
+
+    async def test_use_after_it(self, path: Path) -> None:
+        """A closed store says that it is closed."""
+        async with open_timeline(path, shape=TINY) as store:
+            for second in range(20):
+                await append(store, at(second))
+            answer = await store.query(Query())
+        uses: list[Callable[[], Awaitable[object]]] = [
+            partial(anext, answer.chunks),
+            partial(store.query, Query(search="x")),
+            partial(store.erase, user="x"),
+            store.compact,
+        ]
+        for use in uses:
+            with pytest.raises(UnavailableError, match="the store is closed"):
+                await use()
+
     async def test_during_an_outage(self, path: Path, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
         """What cannot be saved when the store closes is given up: its receipt and the log say so, and it ends."""
         with trio.fail_after(20):
@@ -273,6 +384,20 @@ class TestErase:
         async with open_timeline(None) as store:
             with pytest.raises(ValueError, match="expected a user, an app, or both"):
                 await store.erase()
+
+    async def test_traces(self, path: Path) -> None:
+        """If the file cannot be rewritten because somebody reads it, that is said, with what was erased."""
+        async with open_timeline(path, shape=TINY) as store:
+            await append(store, *(at(second, userId="ann") for second in range(20)))
+            with sql(path) as reader:
+                reader.execute("BEGIN")
+                reader.execute("SELECT * FROM state").fetchall()
+                with pytest.raises(
+                    UnavailableError, match="is reading it; 20 events are erased, but the file may hold"
+                ):
+                    await store.erase(user="ann")
+            assert await ids(store) == []
+            assert await store.erase(user="ann") == 0
 
     async def test_answer_goes_on(self, path: Path) -> None:
         """An answer that is being read is of its moment, whatever is erased, sealed and compacted meanwhile."""

@@ -45,10 +45,20 @@ async def test_newer(path: Path) -> None:
 async def test_another_programs(tmp_path: Path) -> None:
     """A SQLite file of another program is refused, whether it has an application id or not."""
     path = tmp_path / "tracker.db"
-    for statement in ("CREATE TABLE notes (text)", "PRAGMA application_id = 7"):
+    for statement in ("PRAGMA user_version = 1", "CREATE TABLE notes (text)", "PRAGMA application_id = 7"):
         with sql(path) as connection:
             connection.execute(statement)
         assert "is not a store of wsproto-tracker; name another file" in await refusal(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["tracker.db"], "nothing is left beside it"
+
+
+async def test_other_tables(path: Path) -> None:
+    """What other programs keep in a store beside it, as a planner's statistics, is no reason to refuse it."""
+    with sql(path) as connection:
+        connection.execute("ANALYZE")
+        connection.execute("CREATE TABLE notes (text)")
+    async with open_timeline(path) as store:
+        assert await ids(store) == ["a"]
 
 
 async def test_tables_were_changed(path: Path) -> None:

@@ -7,14 +7,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.store_contract import at
-from tests.store_support import TINY, block_count, large, sql
-from wsproto_tracker.errors import StoreError
+from tests.store_support import TINY, Disk, block_count, large, problems, sql
+from wsproto_tracker.errors import StoreError, UnavailableError
 from wsproto_tracker.protocol.query import Query
-from wsproto_tracker.store import Capacity
+from wsproto_tracker.store import Capacity, open_timeline
 from wsproto_tracker.store.block import Shape
 from wsproto_tracker.store.database import Database
+from wsproto_tracker.store.loading import with_checksum
 from wsproto_tracker.store.reading import Reader
 from wsproto_tracker.store.timeline import Timeline
 
@@ -140,6 +142,23 @@ class TestBytes:
             newest = timeline.snapshot.rows[-1]
             assert newest[1] == 600
 
+    def test_counts_from_the_start(self, path: Path) -> None:
+        """What is over a smaller limit goes when the store is opened."""
+        with opened(path) as (timeline, database):
+            for second in range(0, 200, 10):
+                timeline.commit([[large(second + number) for number in range(10)]])
+                timeline.seal()
+            before = database.used_bytes
+
+        async def reopen() -> None:
+            async with open_timeline(path, Capacity(max_bytes=before // 4), shape=TINY):
+                pass
+
+        trio.run(reopen)
+        with opened(path) as (timeline, database):
+            assert database.used_bytes < before // 2
+            assert 10 <= count(timeline, database) < 100
+
     def test_last_batch_stays(self, path: Path) -> None:
         """The batch that came last is kept, though it takes more than may be taken."""
         with opened(path, Capacity(max_bytes=10_000)) as (timeline, database):
@@ -216,6 +235,36 @@ class TestSealing:
             with sql(path) as connection:
                 kept = connection.execute("SELECT count(*) FROM block_data").fetchone()[0]
             assert kept == block_count(path) == len(timeline.snapshot.blocks)
+
+
+def test_failed_commit_forgets_nothing(path: Path, disk: Disk) -> None:
+    """Data of replaced blocks that could not be deleted is deleted later."""
+    with opened(path) as (timeline, _):
+        timeline.commit([[at(second) for second in range(0, 40, 2)]])
+        timeline.seal()
+        timeline.commit([[at(second) for second in range(1, 30, 2)]])
+        timeline.seal()
+        disk.protect()
+        with pytest.raises(UnavailableError):
+            timeline.seal()
+        disk.unprotect()
+        timeline.seal()
+        timeline.seal()
+        with sql(path) as connection:
+            assert connection.execute("SELECT count(*) FROM block_data").fetchone()[0] == block_count(path)
+
+
+def test_verify_takes_memory_for_what_is_there(path: Path) -> None:
+    """Verifying a store through which very many events have gone takes no more than one that is new."""
+    with opened(path) as (timeline, _):
+        timeline.commit([[at(1)]])
+    with sql(path) as connection:
+        state = with_checksum((2**40, 2**40, 2**40 - 1))
+        connection.execute("DELETE FROM journal")
+        connection.execute("UPDATE state SET (last_arrival, batch_begins, horizon, crc32) = (?, ?, ?, ?)", state)
+    with opened(path) as (timeline, _):
+        timeline.commit([[at(2)]])
+    assert problems(path) == []
 
 
 def test_somebody_else_wrote(path: Path) -> None:

@@ -79,16 +79,20 @@ class Tracker:
             limit = answer.total if query.limit is None else query.limit
             next_cursor = None if answer.newest is None else format_instant(answer.newest)
             head, tail = frames.read_answer(answer.total, query.page, limit, next_cursor)
-            pieces = _pieces(before + head, answer.chunks, tail + after)
-            return _chain(await anext(pieces), pieces)
+            pieces = _begun(_pieces(before + head, answer.chunks, tail + after))
+            await anext(pieces)
+            return pieces
         except UnavailableError:
             raise FrameError(ErrorCode.UNAVAILABLE, "nothing can be read for now; ask again later", req_id) from None
 
 
-async def _chain(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(rest):
+async def _begun(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The pieces, after one that is empty and says that the first of them has been read."""
+    async with aclosing(pieces):
+        first = await anext(pieces)
+        yield b""
         yield first
-        async for piece in rest:
+        async for piece in pieces:
             yield piece
 
 
