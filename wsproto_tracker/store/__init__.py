@@ -2,7 +2,7 @@
 
 ::
 
-    engine          the store: a task that writes, queries that read; trio ends here
+    engine, queue   the store: a task that writes what waits, queries that read; trio ends here
     ├── timeline    what the one writer changes
     │   ├── sealing, maintenance    which blocks come and which go
     │   └── block, run              how events are packed

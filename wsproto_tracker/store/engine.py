@@ -10,15 +10,13 @@ is an attempt each second as long as something waits.
 import logging
 import math
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
-import attrs
 import trio
 
 from wsproto_tracker.errors import UnavailableError
@@ -26,8 +24,9 @@ from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.store.block import Shape
 from wsproto_tracker.store.connection import Durability
-from wsproto_tracker.store.contract import Answer, Appended, Chunk, OnStored, Outage, Receipt
+from wsproto_tracker.store.contract import Answer, Appended, Chunk, OnStored, Receipt
 from wsproto_tracker.store.database import Database
+from wsproto_tracker.store.queue import BatchQueue
 from wsproto_tracker.store.reading import Reader, Segment
 from wsproto_tracker.store.timeline import Capacity, Timeline
 
@@ -39,48 +38,8 @@ _RETRY_S = 1.0
 _STEP_S = 0.02  # for which a query keeps its thread
 _STEP_BYTES = 256 * 1024  # of an answer that are read ahead
 _QUERY_THREADS = 2
-_EVENT_OVERHEAD_BYTES = 1024  # what an event takes in memory besides its text, about
 
 T = TypeVar("T")
-
-
-@attrs.define(eq=False)
-class _Waiting:
-    """A batch that waits to be committed; the receipt that ``append`` returns."""
-
-    events: Sequence[Event]
-    is_patient: bool
-    memory_bytes: int
-    _attempted: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _outage: Outage | None = attrs.field(default=None, init=False)
-    _appended: Appended | None = attrs.field(default=None, init=False)
-
-    async def attempted(self) -> Outage | None:
-        await self._attempted.wait()
-        return self._outage
-
-    async def committed(self) -> Appended:
-        await self._ended.wait()
-        if self._appended is None:
-            raise UnavailableError(self._outage.reason if self._outage is not None else "the store was closed")
-        return self._appended
-
-    def succeed(self, appended: Appended) -> None:
-        self._appended = appended
-        self.events = ()  # who waits for the ack need not hold them
-        self._attempted.set()
-        self._ended.set()
-
-    def fail_for_now(self, outage: Outage) -> None:
-        if not self._attempted.is_set():
-            self._outage = outage
-            self._attempted.set()
-
-    def fail(self, outage: Outage) -> None:
-        self._outage = outage
-        self._attempted.set()
-        self._ended.set()
 
 
 class TimelineStore:
@@ -101,52 +60,15 @@ class TimelineStore:
         self._timeline = timeline
         self._capacity = capacity
         self._on_stored = on_stored
-        self._max_uncommitted_bytes = max_uncommitted_bytes
-        self._waiting: deque[_Waiting] = deque()
-        self._waiting_bytes = 0
-        self._entrance = trio.Lock()  # first come, first served
-        self._room = trio.lowlevel.ParkingLot()
-        self._wake_writer = trio.lowlevel.ParkingLot()
+        self._queue = BatchQueue(max_uncommitted_bytes)
         self._changing = trio.Lock()
-        self._outage: Outage | None = None
         self._retry_at = -math.inf
         self._seal_at = -math.inf
-        self._impatient: set[trio.CancelScope] = set()
-        self._is_closing = False
-        self._why_closed = "the store is closed"
         self._readers = trio.CapacityLimiter(_QUERY_THREADS)
 
     async def append(self, events: Sequence[Event], *, is_patient: bool = True) -> Receipt:
         """Take a batch in; see the contract."""
-        memory_bytes = sum(len(event.text) for event in events) + _EVENT_OVERHEAD_BYTES * (len(events) + 1)
-        with self._until_an_outage(is_patient):
-            async with self._entrance:
-                while not self._has_room(memory_bytes):
-                    await self._room.park()
-                if self._is_closing:
-                    raise UnavailableError(self._why_closed)
-                waiting = _Waiting(events, is_patient, memory_bytes)
-                self._waiting.append(waiting)
-                self._waiting_bytes += memory_bytes
-                self._wake_writer.unpark_all()
-                return waiting
-        raise UnavailableError("nothing could be saved" if self._outage is None else self._outage.reason)
-
-    def _has_room(self, memory_bytes: int) -> bool:
-        return not self._waiting or self._waiting_bytes + memory_bytes <= self._max_uncommitted_bytes
-
-    @contextmanager
-    def _until_an_outage(self, is_patient: bool) -> Generator[None, None, None]:
-        """Wait for as long as it takes, or only while there is no outage; then go on after the ``with``."""
-        with trio.CancelScope() as scope:
-            if not is_patient:
-                self._impatient.add(scope)
-                if self._outage is not None and (self._entrance.locked() or self._waiting):
-                    scope.cancel()
-            try:
-                yield
-            finally:
-                self._impatient.discard(scope)
+        return await self._queue.put(events, is_patient=is_patient)
 
     async def query(self, query: Query) -> Answer:
         """Answer from what is committed; see the contract."""
@@ -201,43 +123,36 @@ class TimelineStore:
         """
         try:
             with trio.CancelScope(shield=True):
-                while not (self._is_closing and not self._waiting):
+                while self._queue.batches or not self._queue.is_closed:
                     await self._pause()
                     await self._write()
         except BaseException as error:
-            self._why_closed = f"the store has failed: {error}"
-            self.close()
-            for waiting in list(self._waiting):
-                self._leave(waiting)
-                waiting.fail(Outage(self._why_closed))
+            self._queue.give_up(f"the store has failed: {error}")
             raise
 
     async def _write(self) -> None:
         """Commit what waits, and seal if it is time. Where there is far too much to seal, that comes first."""
-        if self._timeline.sealing_is_overdue and not self._is_closing and not await self._seal():
+        if self._timeline.sealing_is_overdue and not self._queue.is_closed and not await self._seal():
             return
-        if self._waiting:
+        if self._queue.batches:
             await self._commit()
-        if self._outage is None and (self._timeline.sealing_is_due or await self._expired()):
+        if self._queue.outage is None and (self._timeline.sealing_is_due or await self._expired()):
             await self._seal()
 
     def close(self) -> None:
         """Commit what waits, if it can be done at once, and end ``write``."""
-        self._is_closing = True
-        self._wake_writer.unpark_all()
+        self._queue.close("the store is closed")
 
     async def _pause(self) -> None:
         """Wait until there is something to write and, in an outage, until it is time for an attempt."""
         interval_s = math.inf if self._capacity.max_age_s is None else self._capacity.mark_interval_s
         with trio.move_on_after(interval_s):
-            while not (self._waiting or self._is_closing):
-                await self._wake_writer.park()
+            await self._queue.wait()
         with trio.move_on_at(self._retry_at):
-            while not self._is_closing:
-                await self._wake_writer.park()
+            await self._queue.wait_closed()
 
     async def _commit(self) -> None:
-        group = list(self._waiting)
+        group = self._queue.batches
         try:
             outcomes = await self._change(partial(self._timeline.commit, [waiting.events for waiting in group]))
         except UnavailableError as error:
@@ -246,14 +161,14 @@ class TimelineStore:
         if any(stored for stored, _ in outcomes):
             self._end_outage()
         for waiting, (stored, duplicates) in zip(group, outcomes, strict=True):
-            self._leave(waiting)
+            self._queue.let_go(waiting)
             if stored:
                 self._on_stored(stored)
             waiting.succeed(Appended(len(stored), duplicates))
 
     async def _seal(self) -> bool:
         """Seal, unless that failed a moment ago; whether it was done. If it is overdue, a failure is an outage."""
-        if trio.current_time() >= self._seal_at or self._is_closing:
+        if trio.current_time() >= self._seal_at or self._queue.is_closed:
             try:
                 await self._change(self._timeline.seal)
                 await trio.to_thread.run_sync(self._database.checkpoint)
@@ -272,7 +187,7 @@ class TimelineStore:
 
     async def _expired(self) -> bool:
         """Whether events have become too old."""
-        if self._capacity.max_age_s is None or self._outage is not None:
+        if self._capacity.max_age_s is None or self._queue.outage is not None:
             return False
         try:
             return await self._change(self._timeline.expire)
@@ -280,33 +195,17 @@ class TimelineStore:
             return False  # the next commit tells
 
     def _begin_outage(self, reason: str) -> None:
-        if self._outage is None:
-            self._outage = Outage(reason)
+        if self._queue.outage is None:
             _LOG.error("nothing can be saved: %s; trying again every %g s", reason, _RETRY_S)
-        for scope in self._impatient:
-            scope.cancel()
         self._retry_at = trio.current_time() + _RETRY_S
-        lost = 0
-        for waiting in list(self._waiting):
-            waiting.fail_for_now(self._outage)
-            if self._is_closing or not waiting.is_patient:
-                self._leave(waiting)
-                waiting.fail(self._outage)
-                lost += len(waiting.events) if waiting.is_patient else 0
-        if lost:
+        if lost := self._queue.begin_outage(reason):
             _LOG.error("%d events are lost, none of which was acked: %s", lost, reason)
-        self._room.unpark_all()
 
     def _end_outage(self) -> None:
-        if self._outage is not None:
+        if self._queue.outage is not None:
             _LOG.warning("events are saved again")
-        self._outage = None
+        self._queue.outage = None
         self._retry_at = -math.inf
-
-    def _leave(self, waiting: _Waiting) -> None:
-        self._waiting.remove(waiting)
-        self._waiting_bytes -= waiting.memory_bytes
-        self._room.unpark_all()
 
     async def _change(self, function: Callable[[], T]) -> T:
         """Change the timeline in a thread, one change at a time; a change that has begun is not given up."""
