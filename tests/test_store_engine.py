@@ -3,13 +3,14 @@
 import gc
 import logging
 import math
-import weakref
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -128,12 +129,16 @@ class TestGroupCommit:
         """A receipt that is kept, because its ack waits, keeps none of the events (LIMIT-3)."""
         async with open_timeline(path) as store:
             events = [large(number) for number in range(20)]
-            watched = [weakref.ref(event) for event in events]
-            receipt = await store.append(events)
+            texts = [bytes(bytearray(event.text)) for event in events]
+            events = [msgspec.structs.replace(event, text=text) for event, text in zip(events, texts, strict=True)]
+            receipts = [await store.append(events)]
             del events
-            assert (await receipt.committed()).stored == 20
+            for number in range(20, 24):  # a thread may hold on to what it did last
+                await receipts[-1].committed()
+                receipts.append(await store.append([at(number)]))
             gc.collect()
-            assert [event() for event in watched] == [None] * 20
+            in_journal, in_list, as_argument = 1, 1, 1
+            assert sys.getrefcount(texts[0]) == in_journal + in_list + as_argument
 
 
 @pytest.mark.usefixtures("_soon")

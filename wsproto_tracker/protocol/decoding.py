@@ -12,7 +12,7 @@ from cattrs import ClassValidationError
 
 from wsproto_tracker.errors import ErrorCode, FrameError
 from wsproto_tracker.protocol import json_text
-from wsproto_tracker.protocol.events import MAX_LISTED_REJECTIONS, Batch, Event, Rejection, read_event
+from wsproto_tracker.protocol.events import MAX_LISTED_REJECTIONS, Batch, Event, Rejection, read_events
 from wsproto_tracker.protocol.frames import INCOMING, Auth, EventsQuery, Ingest, IngestBody, Ping, Subscribe
 from wsproto_tracker.protocol.query import Query, query_converter
 from wsproto_tracker.structuring import faults
@@ -76,13 +76,14 @@ def read_parameters(parameters: dict[str, str]) -> Query:
 def _read_quickly(text: str, decoder: _IngestDecoder) -> list[bytes] | None:
     """The events of an ingest, cut out of its text; ``None`` where only the thorough way can tell."""
     try:
-        events = [bytes(raw) for raw in decoder.decode(text).events]
+        data = text.encode()
+        events = [bytes(raw) for raw in decoder.decode(data).events]
     except UnicodeEncodeError:
         raise FrameError(ErrorCode.BAD_JSON, "not text: a lone surrogate stands outside of escapes") from None
     except (msgspec.DecodeError, RecursionError):
         return None
-    beside = json_text.openers(text) - sum(map(json_text.openers, events))
-    return events if beside <= json_text.MAX_DEPTH else None
+    beside = len(data) - sum(map(len, events)) - len(events)
+    return events if beside <= 2 * json_text.MAX_DEPTH else None  # it takes two brackets to go a level deeper
 
 
 def _load(text: str) -> dict[str, Any]:
@@ -140,8 +141,7 @@ def _batch(events: Sequence[bytes], new_id: NewId | None) -> Batch:
         return Batch((), ())
     accepted: list[Event] = []
     rejected: list[Rejection] = []
-    for index, text in enumerate(events):
-        judged = read_event(text, index, new_id)
+    for judged in read_events(events, new_id):
         if isinstance(judged, Event):
             accepted.append(judged)
         elif len(rejected) < MAX_LISTED_REJECTIONS:

@@ -6,7 +6,7 @@ and filtered by.
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NewType
 
 import attrs
@@ -18,7 +18,17 @@ from wsproto_tracker.protocol import json_text
 from wsproto_tracker.protocol.timestamps import parse_timestamp
 from wsproto_tracker.structuring import Fault, faults, strict_converter
 
-__all__ = ["MAX_LISTED_REJECTIONS", "Batch", "Envelope", "Event", "Level", "Rejection", "new_id", "read_event"]
+__all__ = [
+    "MAX_LISTED_REJECTIONS",
+    "Batch",
+    "Envelope",
+    "Event",
+    "Level",
+    "Rejection",
+    "new_id",
+    "read_event",
+    "read_events",
+]
 
 Level = Literal["debug", "info", "warn", "error"]
 EventType = NewType("EventType", str)
@@ -27,6 +37,9 @@ Timestamp = NewType("Timestamp", str)
 MAX_LISTED_REJECTIONS = 1_000
 """How many rejections of one frame are told (X-REJECT-2)."""
 
+_ID_BYTES, _ID_CHARS = 12, 16  # no padding in Base64
+_IDS = 256
+_PLUGIN_TYPES = frozenset(("click", "http", "navigation", "console", "custom", "session"))
 _EVENT_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
 _MAX_EVENT_DEPTH = json_text.MAX_DEPTH - 2  # an event stands in the array of a frame
 
@@ -60,8 +73,7 @@ class Envelope:
     context: Members | UnsetType = UNSET
 
 
-@attrs.frozen
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """A valid event.
 
     :ivar id: never empty; filled in where the client gave none (ID-1, ID-2).
@@ -93,13 +105,71 @@ class Batch:
     rejected: tuple[Rejection, ...]
 
 
+_ids: list[str] = []  # random ones, for asking the system for each would take longer than all else
+
+
 def new_id() -> str:
-    """An id that no other event has, and that nobody can take in advance: 128 random bits (ID-1)."""
-    return secrets.token_hex(16)
+    """An id that no other event has, and that nobody can take in advance: 96 random bits, 16 characters (ID-1)."""
+    while True:
+        try:
+            return _ids.pop()
+        except IndexError:  # also where another thread was faster
+            text = secrets.token_urlsafe(_ID_BYTES * _IDS)
+            _ids.extend(text[start : start + _ID_CHARS] for start in range(0, len(text), _ID_CHARS))
+
+
+# The same members as Envelope, made in a third of the time.
+_Quick = msgspec.defstruct(
+    "_Quick",
+    [
+        (field.name, field.type) if field.default is attrs.NOTHING else (field.name, field.type, field.default)
+        for field in attrs.fields(attrs.resolve_types(Envelope))
+    ],
+    gc=False,
+)
+_QUICK_ENVELOPES: msgspec.json.Decoder[list[Envelope]] = msgspec.json.Decoder(list[_Quick])  # type: ignore[valid-type]
+_EMPTY_ID = b'{"id":"",'  # how the plugin begins an event
+_LEAST_OPENERS = 3  # the brackets that an event has at least: its own, and those of payload and meta
+
+
+def read_events(texts: Sequence[bytes], new_id: Callable[[], str]) -> list[Event | Rejection]:
+    """Judge the elements of a frame's ``events``.
+
+    The quick way takes those that are as the plugin sends them. It fills in their ids first: where an id is then read
+    that is not the new one, there is more than one, and the thorough way sees to it. So it does where anything is odd.
+
+    :param texts: each known to be JSON in UTF-8.
+    """
+    ids = [new_id() if text.startswith(_EMPTY_ID) else None for text in texts]
+    filled = [
+        text if id_ is None else b'{"id":"%b",%b' % (id_.encode(), text[len(_EMPTY_ID) :])
+        for text, id_ in zip(texts, ids, strict=True)
+    ]
+    array = b"[%b]" % b",".join(filled)
+    try:
+        envelopes = _QUICK_ENVELOPES.decode(array)
+    except (msgspec.DecodeError, RecursionError):
+        return [read_event(text, index, new_id) for index, text in enumerate(texts)]
+    others = 1 + _LEAST_OPENERS * (len(texts) - 1)
+    may_be_too_deep = json_text.openers(array) - others > _MAX_EVENT_DEPTH
+    events: list[Event | Rejection] = []
+    for text, id_, envelope in zip(filled, ids, envelopes, strict=True):
+        index = len(events)
+        try:
+            instant = parse_timestamp(envelope.timestamp)
+        except ValueError:
+            instant = None
+        is_plain = envelope.id if id_ is None else envelope.id == id_
+        is_deep = may_be_too_deep and json_text.openers(text) > _MAX_EVENT_DEPTH
+        if instant is None or not is_plain or not _is_harmless(envelope) or is_deep:
+            events.append(read_event(texts[index], index, new_id))
+        else:
+            events.append(Event(envelope, envelope.id, id_ is None, instant, text))
+    return events
 
 
 def read_event(text: bytes, index: int, new_id: Callable[[], str]) -> Event | Rejection:
-    """Judge one element of a frame's ``events``.
+    """Judge one element of a frame's ``events``, in any form.
 
     :param text: known to be JSON in UTF-8.
     :param index: its place in the frame, for the reason of a rejection.
@@ -121,9 +191,9 @@ _ENVELOPE = msgspec.json.Decoder(Envelope)
 
 def _is_harmless(envelope: Envelope) -> bool:
     """The rules that the types do not express (EVENT-4, EVENT-6)."""
-    return _EVENT_TYPE.fullmatch(envelope.type) is not None and (
-        envelope.type != "error" or isinstance(envelope.payload.message, str)
-    )
+    if envelope.type == "error":
+        return isinstance(envelope.payload.message, str)
+    return envelope.type in _PLUGIN_TYPES or _EVENT_TYPE.fullmatch(envelope.type) is not None
 
 
 def _event(envelope: Envelope, instant: int, text: bytes, new_id: Callable[[], str]) -> Event:
