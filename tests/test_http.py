@@ -1,5 +1,6 @@
 """The HTTP shim and the front, over real sockets: as the plugin's HTTP mode uses them, and as nobody should."""
 
+import gzip
 import json
 import ssl
 
@@ -201,6 +202,27 @@ class TestKeys:
         assert (await server.http("GET", "?key=x", headers=KEY)).status == 200
 
 
+class TestGzip:
+    @pytest.mark.parametrize("accepted", ["gzip", "deflate, gzip;q=0.5, br", "*", "GZIP;q=1.0, identity"])
+    async def test_accepted(self, server: Running, accepted: str) -> None:
+        """An answer is gzipped for who takes that, in pieces of the store or small, empty or not (HTTP-18)."""
+        for count in (0, 1, 9000):
+            if count:
+                await server.http("POST", "/events", body(*(event() for _ in range(count))))
+            answer = await server.http("GET", "", headers={"Accept-Encoding": accepted})
+            assert answer.headers["content-encoding"] == "gzip"
+            assert answer.headers["vary"] == "Origin, Accept-Encoding"
+            assert gzip.decompress(answer.body) == (await server.http("GET", "")).body
+        assert len(answer.body) < len((await server.http("GET", "")).body) / 5
+
+    @pytest.mark.parametrize("accepted", ["", "br", "gzip;q=0", "identity", "gzip;q=x", "*;q=0"])
+    async def test_not_accepted(self, server: Running, accepted: str) -> None:
+        """Who does not take gzip, gets none (HTTP-18)."""
+        answer = await server.http("GET", "", headers={"Accept-Encoding": accepted})
+        assert "content-encoding" not in answer.headers
+        assert answer.json()["events"] == []
+
+
 class TestRead:
     async def test_window(self, server: Running) -> None:
         """The read endpoint answers windows by the rules of queries (HTTP-10, QUERY-2, QUERY-3, QUERY-8)."""
@@ -311,10 +333,10 @@ class TestCors:
             response = await server.http(method, path, headers=ORIGIN)
             assert response.headers["access-control-allow-origin"] == ORIGIN["Origin"]
             assert response.headers["access-control-allow-credentials"] == "true"
-            assert response.headers["vary"] == "Origin"
+            assert response.headers["vary"] == "Origin, Accept-Encoding"
         plain = await server.http("GET", "/ping")
         assert "access-control-allow-origin" not in plain.headers
-        assert plain.headers["vary"] == "Origin"
+        assert plain.headers["vary"] == "Origin, Accept-Encoding"
 
 
 class TestFront:

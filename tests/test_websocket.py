@@ -55,6 +55,8 @@ class TestConnection:
         """A client may leave single messages uncompressed though deflate is agreed to (CONN-4)."""
         async with raw_websocket(server, extensions="permessage-deflate") as peer:
             await peer.send_frame(0x1, ingest(event()).encode())
+            assert (await peer.receive_frame())[1] == b'{"type":"ack","saved":1}'
+            await peer.send_frame(0x1, query().encode())
             assert (await peer.receive_frame())[0] & 0x40, "the answer is compressed"
 
     async def test_small_window(self, server: Running) -> None:

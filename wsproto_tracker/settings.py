@@ -182,6 +182,7 @@ class Settings:
     idle_timeout_s: float = _option(75.0, _seconds, "time an HTTP connection may be idle", metavar="SECONDS")
     receive_timeout_s: float = _option(30.0, _seconds, "time an HTTP body may pause", metavar="SECONDS")
     send_timeout_s: float = _option(60.0, _seconds, "time a reader may take nothing of an answer", metavar="SECONDS")
+    answer_timeout_s: float = _option(600.0, _seconds, "time a reader may take for one answer", metavar="SECONDS")
     ping_interval_s: float = _option(20.0, _seconds, "time between WebSocket pings", metavar="SECONDS")
     ping_timeout_s: float = _option(20.0, _seconds, "time a peer may stay silent after a ping", metavar="SECONDS")
     drain_timeout_s: float = _option(10.0, _seconds, "time to finish what is in hand at the end", metavar="SECONDS")

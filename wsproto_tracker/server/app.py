@@ -15,6 +15,7 @@ from websockets.trio.server import ServerConnection
 from websockets.trio.server import serve as serve_websocket
 
 from wsproto_tracker.errors import ServeError
+from wsproto_tracker.server.deflate import BlockDeflateFactory
 from wsproto_tracker.server.front import Front
 from wsproto_tracker.server.push import Hub
 from wsproto_tracker.server.shim import Shim
@@ -141,7 +142,8 @@ async def _serve_websocket(
     await serve_websocket(
         converse,
         listeners=[upgrades],  # type: ignore[list-item]  # needs no more than a Listener with a socket
-        compression="deflate",
+        compression=None,
+        extensions=[BlockDeflateFactory()],
         server_header="wsproto-tracker",
         open_timeout=settings.head_timeout_s,
         ping_interval=None,  # Conversation has its own, for this one would close what it does not read from (CONN-9)

@@ -197,8 +197,11 @@ class HttpConnection:
         if isinstance(body, bytes):
             await self._send(h11.Data(data=body))
             return
-        async for piece in body:
-            await self._send(h11.Data(data=piece))
+        with trio.move_on_after(self._settings.answer_timeout_s) as scope:
+            async for piece in body:
+                await self._send(h11.Data(data=piece))
+        if scope.cancelled_caught:
+            raise trio.BrokenResourceError("the peer takes too long over an answer")
 
     async def _send(self, event: h11.Event) -> None:
         data = self._h11.send(event) or b""

@@ -9,6 +9,7 @@ import attrs
 from wsproto_tracker.errors import ErrorCode, FrameError
 from wsproto_tracker.protocol.decoding import read_body, read_parameters
 from wsproto_tracker.protocol.events import new_id
+from wsproto_tracker.server.coding import Coding
 from wsproto_tracker.server.http1 import HttpConnection, Request, Response, error_response
 from wsproto_tracker.server.tracker import Tracker
 from wsproto_tracker.version import __version__
@@ -18,6 +19,7 @@ __all__ = ["Shim"]
 _READABLE_TYPES = ("application/json", "text/plain", "")
 _KEY_HEADER = "x-tracker-key"
 _RETRY_AFTER_S = "5"
+_VARY = ("Vary", "Origin, Accept-Encoding")
 _PREFLIGHT_S = 7200  # what Chromium keeps at the most
 
 Handler = Callable[[Request, HttpConnection], Coroutine[Any, Any, Response]]
@@ -117,7 +119,11 @@ class Shim:
         self._check_key(request)
         await connection.read_body(request)
         parameters = {name: value for name, value in request.parameters.items() if name != "key"}
-        return Response(200, await self.tracker.answer(read_parameters(parameters)))
+        query = read_parameters(parameters)
+        takes_gzip = _takes_gzip(request.headers.get("accept-encoding", ""))  # HTTP-18
+        answer = await self.tracker.answer(query, None, Coding.GZIP if takes_gzip else Coding.PLAIN)
+        coding = (("Content-Encoding", "gzip"),) if takes_gzip else ()
+        return Response(200, answer, coding)
 
     def _check_key(self, request: Request) -> None:
         """HTTP-6, HTTP-8, HTTP-9."""
@@ -127,13 +133,25 @@ class Shim:
             raise FrameError(ErrorCode.UNAUTHORIZED, message)
 
 
+def _takes_gzip(accepted: str) -> bool:
+    """Whether a client that accepts these codings takes gzip (RFC 9110, section 12.5.3)."""
+    weights: dict[str, float] = {}
+    for item in accepted.split(","):
+        coding, _, weight = item.partition(";")
+        try:
+            weights[coding.strip().lower()] = float(weight.partition("=")[2] or 1)
+        except ValueError:
+            continue
+    return weights.get("gzip", weights.get("*", 0)) > 0
+
+
 def cors_headers(request: Request) -> tuple[tuple[str, str], ...]:
     """Let pages of any origin in; who may read and write is the key's affair (CORS-2, CORS-4)."""
     origin = request.headers.get("origin")
     if origin is None:
-        return (("Vary", "Origin"),)
+        return (_VARY,)
     return (
-        ("Vary", "Origin"),
+        _VARY,
         ("Access-Control-Allow-Origin", origin),
         ("Access-Control-Allow-Credentials", "true"),
     )

@@ -72,8 +72,12 @@ class UpgradedStream(HalfCloseableStream):
         except trio.BrokenResourceError:
             return
         except trio.TooSlowError:
-            await trio.aclose_forcefully(self._stream)
+            await self.abort()
             raise trio.BrokenResourceError("the peer does not read") from None
+
+    async def abort(self) -> None:
+        """Close the connection at once."""
+        await trio.aclose_forcefully(self._stream)
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()

@@ -12,13 +12,13 @@ from wsproto_tracker.protocol import frames
 from wsproto_tracker.protocol.events import Batch, Rejection
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.protocol.timestamps import format_instant
+from wsproto_tracker.server.coding import Coding, encoded
 from wsproto_tracker.server.push import Hub
 from wsproto_tracker.settings import Settings
-from wsproto_tracker.store import Chunk, EventStore, Receipt, inflate
+from wsproto_tracker.store import EventStore, Receipt
 
 __all__ = ["Tracker"]
 
-_PIECE_BYTES = 64 * 1024
 _LARGE_BYTES = 256 * 1024  # decoding so much takes some milliseconds
 
 T = TypeVar("T", str | bytes, bytes)
@@ -66,8 +66,8 @@ class Tracker:
             message = "nothing can be saved for now, and nothing of this was; send it again later"
             raise FrameError(ErrorCode.UNAVAILABLE, message) from None
 
-    async def answer(self, query: Query, req_id: str | None = None) -> AsyncGenerator[bytes, None]:
-        """The text of an answer in pieces, at least one: a frame where there is a ``reqId``, a body otherwise.
+    async def answer(self, query: Query, req_id: str | None, coding: Coding) -> AsyncGenerator[bytes, None]:
+        """An answer in pieces, at least one: a frame where there is a ``reqId``, a body otherwise.
 
         Reading the pieces after the first may raise ``UnavailableError``.
 
@@ -79,7 +79,7 @@ class Tracker:
             limit = answer.total if query.limit is None else query.limit
             next_cursor = None if answer.newest is None else format_instant(answer.newest)
             head, tail = frames.read_answer(answer.total, query.page, limit, next_cursor)
-            pieces = _begun(_pieces(before + head, answer.chunks, tail + after))
+            pieces = _begun(encoded(coding, before + head, answer.chunks, tail + after))
             await anext(pieces)
             return pieces
         except UnavailableError:
@@ -94,16 +94,3 @@ async def _begun(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, N
         yield first
         async for piece in pieces:
             yield piece
-
-
-async def _pieces(head: bytes, chunks: AsyncGenerator[Chunk, None], tail: bytes) -> AsyncGenerator[bytes, None]:
-    piece, comma = [head], b""
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            if sum(map(len, piece)) >= _PIECE_BYTES:
-                yield b"".join(piece)
-                piece = []
-            text = await trio.to_thread.run_sync(inflate, chunk.data) if chunk.is_deflated else chunk.data
-            piece += [comma, text]
-            comma = b","
-    yield b"".join([*piece, tail])

@@ -22,6 +22,8 @@ from wsproto_tracker.errors import ErrorCode, FrameError, UnavailableError
 from wsproto_tracker.protocol import frames
 from wsproto_tracker.protocol.events import Rejection, new_id
 from wsproto_tracker.protocol.session import Action, Answer, Close, Reply, Save, Session, StartPush
+from wsproto_tracker.server.coding import Coding
+from wsproto_tracker.server.deflate import takes_blocks
 from wsproto_tracker.server.push import Subscription
 from wsproto_tracker.server.streams import UpgradedStream
 from wsproto_tracker.server.tracker import Tracker
@@ -51,6 +53,7 @@ class Conversation:
         self._websocket = websocket
         self._stream = websocket.stream
         self._tracker = tracker
+        self._coding = Coding.DEFLATED if takes_blocks(websocket.response) else Coding.PLAIN
         self._session = Session(tracker.access, new_id, push=tracker.settings.push != "off")
         self._subscription: Subscription | None = None
         self._told_of: Outage | None = None
@@ -113,7 +116,7 @@ class Conversation:
                 if self._tracker.settings.push == "queriers" and self._subscription is None:
                     nursery.start_soon(self._push, self._subscribe())
                 try:
-                    await self._send_pieces(await self._tracker.answer(query, req_id))
+                    await self._send_pieces(await self._tracker.answer(query, req_id, self._coding))
                 except FrameError as problem:
                     await self._send(frames.encode(frames.error(problem)))
             case StartPush():
@@ -138,16 +141,22 @@ class Conversation:
             await self._websocket.send(text, text=True)
 
     async def _send_pieces(self, pieces: AsyncGenerator[bytes, None]) -> None:
-        """Send a frame that comes in pieces, each a fragment of its message; a single piece goes whole."""
+        """Send a frame that comes in pieces, each a fragment of its message; a single piece goes whole.
+
+        A reader that takes too long over it counts as gone.
+        """
         async with aclosing(pieces):
             first = await anext(pieces)
             second = await anext(pieces, None)
             if second is None:
                 await self._send(first)
                 return
-            async with aclosing(_chain(first, second, pieces)) as fragments:
-                with suppress(ConnectionClosed, UnavailableError):  # by the latter, the connection was closed (1011)
-                    await self._websocket.send(fragments, text=True)
+            with trio.move_on_after(self._tracker.settings.answer_timeout_s) as scope:
+                async with aclosing(_chain(first, second, pieces)) as fragments:
+                    with suppress(ConnectionClosed, UnavailableError):  # by the latter, it was closed (1011)
+                        await self._websocket.send(fragments, text=True)
+            if scope.cancelled_caught:
+                await self._stream.abort()
 
     def _subscribe(self) -> Subscription:
         if self._subscription is None:

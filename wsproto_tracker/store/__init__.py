@@ -12,11 +12,12 @@
     memory          a plain list, the oracle of the tests
 """
 
+from wsproto_tracker.store.checksum import combine_crc32
 from wsproto_tracker.store.connection import Durability
 from wsproto_tracker.store.contract import Answer, Appended, Chunk, EventStore, OnStored, Outage, Receipt
 from wsproto_tracker.store.engine import TimelineStore, open_timeline
 from wsproto_tracker.store.memory import MemoryStore
-from wsproto_tracker.store.run import inflate
+from wsproto_tracker.store.run import crc32, deflated
 from wsproto_tracker.store.timeline import Capacity
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "Outage",
     "Receipt",
     "TimelineStore",
-    "inflate",
+    "combine_crc32",
+    "crc32",
+    "deflated",
     "open_timeline",
 ]

@@ -19,7 +19,7 @@ import attrs
 
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
-from wsproto_tracker.store.run import inflate
+from wsproto_tracker.store.run import Seal, inflate
 
 __all__ = ["Answer", "Appended", "Chunk", "EventStore", "OnStored", "Outage", "Receipt"]
 
@@ -69,16 +69,16 @@ class Chunk:
     """A run of events as text: JSON objects joined by commas, in UTF-8.
 
     :ivar data: the text, or its raw deflate, cut at a sync flush (RFC 1951 blocks, byte-aligned, none final).
-    :ivar is_deflated: which of the two.
+    :ivar seal: what the text is, where it is deflated.
     """
 
     data: bytes
-    is_deflated: bool = False
+    seal: Seal | None = None
 
     @property
     def text(self) -> bytes:
         """The text, inflated where it has to be."""
-        return inflate(self.data) if self.is_deflated else self.data
+        return self.data if self.seal is None else inflate(self.data)
 
 
 @attrs.frozen

@@ -95,7 +95,7 @@ class Reader:
         if segment.is_whole and segment.block is not None and (start, stop) == (0, segment.count):
             data = self._read_data(segment.block)
             if data is not None:
-                yield Chunk(data, is_deflated=True)
+                yield Chunk(data, segment.block.seal)
             return
         matching = self._matching(segment, self._read)
         matching.reverse()

@@ -32,6 +32,8 @@ __all__ = [
     "Seal",
     "check_data",
     "check_index",
+    "crc32",
+    "deflated",
     "inflate",
     "pack",
     "read_index",
@@ -81,11 +83,23 @@ def pack(rows: Sequence[Row]) -> tuple[Seal, bytes, bytes]:
     newest_first = rows[::-1]
     instants, arrivals, texts = zip(*newest_first, strict=True)
     text = b",".join(texts)
-    compressor = deflate.compressobj(_LEVEL, deflate.DEFLATED, -zlib.MAX_WBITS)
-    data = compressor.compress(text) + compressor.flush(deflate.Z_SYNC_FLUSH)
+    data = deflated(text)
     index = zlib.compress(msgspec.msgpack.encode((instants, arrivals, [len(text) for text in texts])), _INDEX_LEVEL)
     seal = Seal(len(rows), len(text), deflate.crc32(text), deflate.crc32(data), deflate.crc32(index))
     return seal, index, data
+
+
+def deflated(text: bytes) -> bytes:
+    """Raw deflate of a text, cut at a sync flush (RFC 1951 blocks, byte-aligned, none final)."""
+    compressor = deflate.compressobj(_LEVEL, deflate.DEFLATED, -zlib.MAX_WBITS)
+    data: bytes = compressor.compress(text) + compressor.flush(deflate.Z_SYNC_FLUSH)
+    return data
+
+
+def crc32(text: bytes, before: int = 0) -> int:
+    """The checksum of a text that follows what has the checksum before (RFC 1952)."""
+    checksum: int = deflate.crc32(text, before)
+    return checksum
 
 
 def read_index(seal: Seal, index: bytes) -> Index:

@@ -1,0 +1,114 @@
+"""Answers on the wire: plain, or deflated as they lie in the store (RFC 1951), for WebSocket and for gzip alike.
+
+Deflated runs can stand one after the other, whoever made them, as long as each ends on a byte and refers to nothing
+before it. So a deflated answer is a head, the blocks as they lie with commas between them, and a tail; nothing of it is
+inflated, joined or deflated again.
+"""
+
+import struct
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from enum import Enum, auto
+
+import trio
+
+from wsproto_tracker.store import Chunk, combine_crc32, crc32, deflated
+
+__all__ = ["Coding", "Deflated", "encoded"]
+
+_PLAIN_BYTES = 64 * 1024
+_DEFLATED_BYTES = 256 * 1024
+
+_COMMA = b"\x00\x01\x00\xfe\xff,"  # a stored block of RFC 1951 that holds a comma
+_LAST_BLOCK = b"\x03\x00"  # an empty one that is final
+_GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # RFC 1952: deflate, no name, no time, any system
+
+
+class Coding(Enum):
+    """How an answer is sent."""
+
+    PLAIN = auto()
+    DEFLATED = auto()  # pieces are ``Deflated``, each of whole runs
+    GZIP = auto()
+
+
+class Deflated(bytes):
+    """A part of a WebSocket message that is deflated already; see ``server/deflate.py``."""
+
+    __slots__ = ()
+
+
+async def encoded(
+    coding: Coding, head: bytes, chunks: AsyncGenerator[Chunk, None], tail: bytes
+) -> AsyncGenerator[bytes, None]:
+    """The text of an answer in pieces, at least one, each of about a quarter of a megabyte at most and one block."""
+    pieces = _plain(head, chunks, tail) if coding is Coding.PLAIN else _deflated(coding, head, chunks, tail)
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield piece
+
+
+async def _plain(head: bytes, chunks: AsyncGenerator[Chunk, None], tail: bytes) -> AsyncGenerator[bytes, None]:
+    piece, comma = [head], b""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            if sum(map(len, piece)) >= _PLAIN_BYTES:
+                yield b"".join(piece)
+                piece = []
+            text = chunk.data if chunk.seal is None else await trio.to_thread.run_sync(_text_of, chunk)
+            piece += [comma, text]
+            comma = b","
+    yield b"".join([*piece, tail])
+
+
+def _text_of(chunk: Chunk) -> bytes:
+    return chunk.text
+
+
+async def _deflated(
+    coding: Coding, head: bytes, chunks: AsyncGenerator[Chunk, None], tail: bytes
+) -> AsyncGenerator[bytes, None]:
+    summed = _Sum(head)
+    piece, comma = [deflated(head)], b""
+    if coding is Coding.GZIP:
+        piece.insert(0, _GZIP_HEAD)
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            if sum(map(len, piece)) >= _DEFLATED_BYTES:
+                yield Deflated(b"".join(piece))
+                piece = []
+            if comma:
+                summed.add_text(b",")
+            if chunk.seal is None:
+                summed.add_text(chunk.data)
+                piece += [comma, deflated(chunk.data)]
+            else:
+                summed.add(chunk.seal.text_crc32, chunk.seal.text_bytes)
+                piece += [comma, chunk.data]
+            comma = _COMMA
+    summed.add_text(tail)
+    piece.append(deflated(tail))
+    if coding is Coding.GZIP:
+        piece += [_LAST_BLOCK, summed.trailer]
+    yield Deflated(b"".join(piece))
+
+
+class _Sum:
+    """Checksum and length of a text that is put together, as the end of a gzip member tells them."""
+
+    def __init__(self, text: bytes) -> None:
+        self._crc32, self._bytes = crc32(text), len(text)
+
+    def add_text(self, text: bytes) -> None:
+        """Go on with a text."""
+        self._crc32 = crc32(text, self._crc32)
+        self._bytes += len(text)
+
+    def add(self, checksum: int, text_bytes: int) -> None:
+        """Go on with a text of which no more is known than this."""
+        self._crc32 = combine_crc32(self._crc32, checksum, text_bytes)
+        self._bytes += text_bytes
+
+    @property
+    def trailer(self) -> bytes:
+        return struct.pack("<II", self._crc32, self._bytes & 0xFFFFFFFF)
