@@ -1,19 +1,23 @@
-"""What is measured, each in a process of its own: ours, and what it is compared with."""
+"""What is measured, each in a process of its own: ours, and what others would write in its place."""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import attrs
+import psutil
 
-__all__ = ["Started", "dictionaries", "ours", "started"]
+__all__ = ["CEILING", "DICTIONARIES", "NODE_LINES", "NODE_RING", "OURS", "STARLETTE", "Started", "Subject"]
 
 _PEERS = Path(__file__).parent / "peers"
-_READY = "ready"
+_READY_S = 600
 
 
 @attrs.frozen
@@ -21,48 +25,78 @@ class Started:
     """A subject that is ready.
 
     :ivar ready_s: seconds from its start until it said so.
-    :ivar url: where it can be read from over HTTP, if it said that; empty otherwise.
+    :ivar port: where it listens on the loopback, if it does.
     """
 
-    process: "subprocess.Popen[str]"
+    process: psutil.Process
     ready_s: float
-    url: str
+    port: int
 
     @property
-    def resident_bytes(self) -> int:
-        """Its resident memory now."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        raise RuntimeError("the system does not tell the resident memory of a process")
+    def resident_mb(self) -> float:
+        """Its resident memory now, in megabytes."""
+        return float(self.process.memory_info().rss / 1e6)
+
+    @property
+    def cpu_s(self) -> float:
+        """The processor time that it has used so far."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
 
 
-def ours(store: Path) -> list[str]:
-    """The server, with a store that is there."""
-    options = ["--port", "0", "--store", f"sqlite:{store}", "--max-events", str(10**9)]
-    return [sys.executable, "-m", "wsproto_tracker", "serve", *options]
+@attrs.frozen
+class Subject:
+    """Something to measure.
+
+    :ivar command: starts it; ``{file}`` stands for the file that keeps its events.
+    :ivar suffix: of that file; empty for a subject that keeps none.
+    :ivar missing: why it cannot be measured here, if so.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    suffix: str = ""
+    missing: str = ""
+
+    @contextmanager
+    def started(self, file: Path | None = None) -> Iterator[Started]:
+        """Start it, wait until it says that it is ready, and end it."""
+        command = [part.format(file=file) for part in self.command if file is not None or part != "{file}"]
+        before = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
+            try:
+                output = ""
+                assert process.stdout is not None
+                for line in process.stdout:
+                    output += line
+                    if "ready" in line or "Ctrl-C" in line:
+                        break
+                else:
+                    raise RuntimeError(f"{self.name} ended before it was ready: {output}")
+                url = re.search(r"http://[^\s/]+", output)
+                port = urlsplit(url[0]).port if url else None
+                yield Started(psutil.Process(process.pid), time.perf_counter() - before, port or 0)
+            finally:
+                process.terminate()
 
 
-def dictionaries(lines: Path) -> list[str]:
-    """A Python program that holds the events of a file of JSON lines as dictionaries."""
-    return [sys.executable, str(_PEERS / "dictionaries.py"), str(lines)]
+def _node(name: str, *arguments: str, suffix: str = "") -> Subject:
+    missing = "" if shutil.which("node") else "node is not installed"
+    if not (_PEERS / "node_modules").exists():
+        missing = missing or "run: npm install --prefix bench/peers"
+    return Subject(name, ("node", "--max-old-space-size=12000", str(_PEERS / "node.mjs"), *arguments), suffix, missing)
 
 
-@contextmanager
-def started(command: list[str], ready: str = _READY) -> Iterator[Started]:
-    """Start a subject, wait until it prints that it is ready, and end it."""
-    before = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            url = ""
-            for line in process.stdout:
-                if ready in line:
-                    break
-                found = re.search(r"http://\S+", line)
-                url = url or (found[0] if found else "")
-            else:
-                raise RuntimeError(f"ended before it was ready: {command}")
-            yield Started(process, time.perf_counter() - before, url)
-        finally:
-            process.terminate()
+def _python(name: str, script: str, *arguments: str, suffix: str = "", needs: str = "trio") -> Subject:
+    missing = "" if find_spec(needs) else f"{needs} is not installed"
+    return Subject(name, (sys.executable, str(_PEERS / script), *arguments), suffix, missing)
+
+
+_SERVE = ("-m", "wsproto_tracker", "serve", "--port", "0", "--max-events", "100000000", "--store", "sqlite:{file}")
+
+OURS = Subject("ours", (sys.executable, *_SERVE), suffix=".db")
+NODE_RING = _node("Node, ring")
+NODE_LINES = _node("Node, JSON lines", "{file}", suffix=".jsonl")
+STARLETTE = _python("Starlette, list", "starlette_list.py", needs="starlette")
+CEILING = _python("ceiling", "ceiling.py")
+DICTIONARIES = _python("Python, JSON lines", "dictionaries.py", "{file}", suffix=".jsonl")

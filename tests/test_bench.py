@@ -22,9 +22,17 @@ def test_made_up_events() -> None:
 
 
 def test_quick() -> None:
-    """``--quick`` goes through every workload, and ``--json`` prints what a program can read."""
-    command = [sys.executable, "-m", "bench", "--quick", "--json"]
+    """``--quick`` goes through workloads in little time, and ``--json`` prints what a program can read."""
+    command = [sys.executable, "-m", "bench", "--quick", "--json", "window", "restart", "growth"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=100)
-    rows = json.loads(ended.stdout)["rows"]
-    assert {row["workload"].split()[0] for row in rows} == {"restart", "memory"}
-    assert all(row["ours"] > 0 and row["theirs"] > 0 for row in rows)
+    figures = json.loads(ended.stdout)["figures"]
+    names = {found["workload"].split(" ")[0] for found in figures}
+    assert names == {"window", "memory", "restart", "10,000"}
+    assert all(len(values) >= 1 for found in figures for values in found["values"].values())
+
+
+def test_wrong_use() -> None:
+    """A workload that there is none of is told of, with those that there are."""
+    ended = subprocess.run([sys.executable, "-m", "bench", "windows"], cwd=ROOT, capture_output=True, check=False)
+    assert ended.returncode == 2
+    assert b"windows: no such workload; there are ingest, latency, window" in ended.stderr

@@ -1,0 +1,248 @@
+"""The workloads. Subjects take turns, and each figure is taken several times."""
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from statistics import quantiles
+
+import attrs
+
+from bench import client
+from bench.events import SPACING, START, made_up
+from bench.subjects import CEILING, DICTIONARIES, NODE_LINES, NODE_RING, OURS, STARLETTE, Started, Subject
+
+__all__ = ["WORKLOADS", "Figures", "Plan", "available"]
+
+_FRAME_EVENTS = 25
+
+
+@attrs.frozen
+class Plan:
+    """How much is done.
+
+    :ivar runs: how often each figure is taken.
+    :ivar part: the share of the events that a workload is meant for.
+    """
+
+    runs: int = 5
+    part: float = 1.0
+
+    def events(self, count: int) -> int:
+        """So many events, or the share of them."""
+        return max(int(count * self.part), 4 * _FRAME_EVENTS)
+
+
+@attrs.frozen
+class Figures:
+    """What was measured in one workload: for each subject a value a run."""
+
+    workload: str
+    unit: str
+    values: dict[str, list[float]]
+    more_is_better: bool = False
+
+
+def available(*subjects: Subject) -> list[Subject]:
+    """Those that can be measured here."""
+    return [subject for subject in subjects if not subject.missing]
+
+
+@cache
+def _events(count: int) -> list[bytes]:
+    return list(made_up(count))
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        yield Path(name)
+
+
+@contextmanager
+def _started(subject: Subject, directory: Path, name: str = "store") -> Iterator[Started]:
+    file = directory / f"{name}{subject.suffix}" if subject.suffix else None
+    with subject.started(file) as started:
+        yield started
+
+
+def ingest(plan: Plan) -> Iterator[Figures]:
+    """Events a second, as fast as they are acked; for ours and the ceiling, processor time for each as well."""
+    subjects = available(OURS, NODE_RING, NODE_LINES, STARLETTE, CEILING)
+    count = plan.events(50_000)
+    for deflate in (False, True):
+        frames = client.frames_of(_events(count), _FRAME_EVENTS, deflate=deflate)
+        for connections in (1, 4, 32):
+            for in_flight in (8, 32):
+                rates: dict[str, list[float]] = defaultdict(list)
+                costs: dict[str, list[float]] = defaultdict(list)
+                for _ in range(plan.runs):
+                    for subject in subjects:
+                        with _directory() as directory, _started(subject, directory) as started:
+                            before = started.cpu_s
+                            load = client.ingest(
+                                started.port, frames, connections=connections, in_flight=in_flight, deflate=deflate
+                            )
+                            rates[subject.name].append(count / load.seconds)
+                            costs[subject.name].append((started.cpu_s - before) / count * 1e6)
+                            costs["generator"].append(load.own_cpu_s / count * 1e6)
+                name = f"ingest{', deflate' if deflate else ''}, {connections} x {in_flight} frames in flight"
+                yield Figures(name, "events/s", dict(rates), more_is_better=True)
+                yield Figures(f"{name}: processor time", "µs/event", dict(costs))
+
+
+def latency(plan: Plan) -> Iterator[Figures]:
+    """Time until the ack at a fixed rate over one connection."""
+    subjects = available(OURS, NODE_RING, NODE_LINES, STARLETTE, CEILING)
+    for rate in (50, 200, 800):
+        frames = client.frames_of(_events(plan.events(rate * _FRAME_EVENTS * 3)), _FRAME_EVENTS)
+        middle: dict[str, list[float]] = defaultdict(list)
+        last: dict[str, list[float]] = defaultdict(list)
+        for _ in range(plan.runs):
+            for subject in subjects:
+                with _directory() as directory, _started(subject, directory) as started:
+                    cuts = quantiles(client.paced(started.port, frames, per_second=rate).latencies_s, n=100)
+                    middle[subject.name].append(cuts[49] * 1000)
+                    last[subject.name].append(cuts[98] * 1000)
+        yield Figures(f"ack at {rate * _FRAME_EVENTS:,} events/s, median", "ms", dict(middle))
+        yield Figures(f"ack at {rate * _FRAME_EVENTS:,} events/s, p99", "ms", dict(last))
+
+
+def window(plan: Plan) -> Iterator[Figures]:
+    """Whole windows until the last byte, and memory before and after. Others answer plain: they compress far longer."""
+    subjects = available(OURS, NODE_RING, STARLETTE)
+    for count in map(plan.events, (10_000, 100_000, 500_000)):
+        with _filled(subjects, count) as filled:
+            memory = {subject.name: [started.resident_mb] for subject, started in filled}
+            for coding in ("deflate", "gzip", "plain"):
+                seconds: dict[str, list[float]] = defaultdict(list)
+                busy: dict[str, list[float]] = defaultdict(list)
+                for _ in range(plan.runs):
+                    for subject, started in filled:
+                        before = started.cpu_s
+                        seconds[subject.name].append(_read(started, coding if subject is OURS else "plain") * 1000)
+                        busy[subject.name].append((started.cpu_s - before) * 1000)
+                name = f"window of {count:,} events, {coding}"
+                yield Figures(name, "ms", dict(seconds))
+                yield Figures(f"{name}: processor time", "ms", dict(busy))
+            yield Figures(f"memory with {count:,} events", "MB", memory)
+            after = {subject.name: [started.resident_mb] for subject, started in filled}
+            yield Figures(f"memory with {count:,} events, after the windows", "MB", after)
+
+
+def _read(started: Started, coding: str) -> float:
+    if coding == "gzip":
+        return client.read_http(started.port, gzip=True)[0]
+    return client.read_window(started.port, client.query(), deflate=coding == "deflate")[0]
+
+
+@contextmanager
+def _filled(subjects: Sequence[Subject], count: int) -> Iterator[list[tuple[Subject, Started]]]:
+    """Subjects that hold so many events."""
+    frames = client.frames_of(_events(count), 500)
+    with ExitStack() as stack:
+        directory = stack.enter_context(_directory())
+        filled = []
+        for subject in subjects:
+            started = stack.enter_context(_started(subject, directory, subject.name))
+            client.ingest(started.port, frames, connections=1, in_flight=4)
+            filled.append((subject, started))
+        yield filled
+
+
+def polls(plan: Plan) -> Iterator[Figures]:
+    """Time until the ack while four dashboards ask for 100,000 events each second, beside that without them."""
+    rate, count = 40, plan.events(100_000)
+    frames = client.frames_of(_events(plan.events(rate * _FRAME_EVENTS * 10)), _FRAME_EVENTS)
+    values: dict[str, list[float]] = defaultdict(list)
+    for _ in range(plan.runs):
+        for subject in available(OURS, NODE_RING):
+            with _filled([subject], count) as [(_, started)]:
+                for dashboards in (0, 4):
+                    with ExitStack() as stack:
+                        for _ in range(dashboards):
+                            stack.enter_context(_dashboard(started.port))
+                        latencies = client.paced(started.port, frames, per_second=rate).latencies_s
+                    values[f"{subject.name}, {dashboards}"].append(quantiles(latencies, n=100)[98] * 1000)
+    for subject in available(OURS, NODE_RING):
+        found = {"with": values[f"{subject.name}, 4"], "without": values[f"{subject.name}, 0"]}
+        yield Figures(f"ack p99 of {subject.name} with four dashboards that poll {count:,} events", "ms", found)
+
+
+@contextmanager
+def _dashboard(port: int) -> Iterator[None]:
+    with subprocess.Popen([sys.executable, "-m", "bench.dashboard", str(port)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def idle(plan: Plan) -> Iterator[Figures]:
+    """Memory of a connection on which nothing happens."""
+    count = int(5_000 * plan.part) or 50
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4 * count + 1000), hard))
+    values: dict[str, list[float]] = defaultdict(list)
+    for subject in available(OURS, NODE_RING, STARLETTE, CEILING):
+        with _directory() as directory, _started(subject, directory) as started:
+            before = started.resident_mb
+            connections = [client.Connection(started.port, deflate=True) for _ in range(count)]
+            time.sleep(1)
+            values[subject.name].append((started.resident_mb - before) / count * 1000)
+            for connection in connections:
+                connection.socket.close()
+    yield Figures(f"memory of each of {count:,} idle connections", "kB", dict(values))
+
+
+def restart(plan: Plan) -> Iterator[Figures]:
+    """From the start of the process until it can be asked, with the events of its last run."""
+    subjects = available(OURS, NODE_LINES, DICTIONARIES)
+    count = plan.events(1_000_000)
+    frames = client.frames_of(_events(count), 500)
+    with _directory() as directory:
+        for subject in available(OURS, NODE_LINES):
+            with _started(subject, directory) as started:
+                client.ingest(started.port, frames, connections=1, in_flight=4)
+        seconds: dict[str, list[float]] = defaultdict(list)
+        for _ in range(plan.runs):
+            for subject in subjects:
+                with _started(subject, directory) as started:
+                    seconds[subject.name].append(started.ready_s * 1000)
+        yield Figures(f"restart with {count:,} events", "ms", dict(seconds))
+
+
+def growth(plan: Plan) -> Iterator[Figures]:
+    """A window of 10,000 events out of the middle of ever larger stores."""
+    values: dict[str, list[float]] = {}
+    for count in map(plan.events, (100_000, 1_000_000, 5_000_000)):
+        first = START + count // 2 * SPACING
+        last = first + plan.events(10_000) * SPACING
+        asked = client.query(since=first.isoformat(), until=last.isoformat())
+        with _directory() as directory, _started(OURS, directory) as started:
+            events = made_up(count)
+            while some := list(islice(events, 50_000)):
+                client.ingest(started.port, client.frames_of(some, 500), connections=1, in_flight=4)
+            reads = [client.read_window(started.port, asked, deflate=True)[0] for _ in range(10 * plan.runs)]
+            values[f"of {count:,}"] = [seconds * 1000 for seconds in reads]
+    yield Figures("10,000 events out of the middle of a store", "ms", values)
+
+
+WORKLOADS: dict[str, Callable[[Plan], Iterator[Figures]]] = {
+    "ingest": ingest,
+    "latency": latency,
+    "window": window,
+    "polls": polls,
+    "idle": idle,
+    "restart": restart,
+    "growth": growth,
+}
