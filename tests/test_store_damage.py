@@ -121,11 +121,11 @@ class TestBlock:
         with sql(path) as connection:
             connection.execute(damage)
         async with open_timeline(path, shape=TINY) as store:
-            for number in range(9):
+            for number in range(20):
                 await append(store, at(lost[1] + 0.5, id=f"late{number}"))
             again = [at(second, id=f"e{second}") for second in range(COUNT)]
             assert await append(store, *again) == Appended(len(lost), COUNT - len(lost))
-            assert sorted(await ids(store)) == sorted([*everything(), *(f"late{number}" for number in range(9))])
+            assert sorted(await ids(store)) == sorted([*everything(), *(f"late{number}" for number in range(20))])
 
     async def test_total_is_what_comes(self, path: Path) -> None:
         """The total leaves out what a damaged block held, though the window only cuts it, and its index is sound."""

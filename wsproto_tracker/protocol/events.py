@@ -74,15 +74,16 @@ class Envelope:
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """A valid event.
+    """A valid event. It holds no more than it has to, for many may wait to be saved.
 
+    :ivar app: its ``appId``, within which a given id counts.
     :ivar id: never empty; filled in where the client gave none (ID-1, ID-2).
     :ivar has_given_id: whether the client gave it, so that sending it again is noticed (X-DUP-1).
     :ivar instant: its timestamp, in microseconds since 1970 (UTC).
     :ivar text: its JSON text in UTF-8, as it came but for the id.
     """
 
-    envelope: Envelope
+    app: str
     id: str
     has_given_id: bool
     instant: int
@@ -164,7 +165,7 @@ def read_events(texts: Sequence[bytes], new_id: Callable[[], str]) -> list[Event
         if instant is None or not is_plain or not _is_harmless(envelope) or is_deep:
             events.append(read_event(texts[index], index, new_id))
         else:
-            events.append(Event(envelope, envelope.id, id_ is None, instant, text))
+            events.append(Event(envelope.appId, envelope.id, id_ is None, instant, text))
     return events
 
 
@@ -198,9 +199,9 @@ def _is_harmless(envelope: Envelope) -> bool:
 
 def _event(envelope: Envelope, instant: int, text: bytes, new_id: Callable[[], str]) -> Event:
     if envelope.id:
-        return Event(envelope, envelope.id, True, instant, text)  # ID-2
+        return Event(envelope.appId, envelope.id, True, instant, text)  # ID-2
     event_id = new_id()
-    return Event(envelope, event_id, False, instant, fill_id(text, event_id))
+    return Event(envelope.appId, event_id, False, instant, fill_id(text, event_id))
 
 
 def _explain(text: bytes, index: int, new_id: Callable[[], str]) -> Event | Rejection:

@@ -1,6 +1,7 @@
 """Streams and a listener between the front and the WebSocket server."""
 
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -9,6 +10,7 @@ from trio.abc import HalfCloseableStream, Listener
 __all__ = ["UpgradeListener", "UpgradedStream", "send_in_pieces"]
 
 _PIECE_BYTES = 64 * 1024
+_CONTROL = 0x08  # the bit of the opcode that close, ping and pong have (RFC 6455, section 5.2)
 
 
 async def send_in_pieces(
@@ -41,6 +43,9 @@ class UpgradedStream(HalfCloseableStream):
         self._stream = stream
         self._received = received
         self._send_timeout_s = send_timeout_s
+        self._held = bytearray()
+        self.holds = False
+        """Whether data frames are held back, for more will be sent at once; who sets it, calls ``flush`` in the end."""
         self.closed = trio.Event()
         self.received_bytes = 0
         self.sent_bytes = 0
@@ -66,6 +71,13 @@ class UpgradedStream(HalfCloseableStream):
         A peer that has gone is no error here: what it sent before is still to be read (ACK-6), and the end of that
         tells that it has gone.
         """
+        is_data = data and not data[0] & _CONTROL
+        if self.holds and is_data and len(self._held) + len(data) < _PIECE_BYTES:
+            await trio.lowlevel.checkpoint()
+            self._held += data
+            return
+        if self._held:
+            data, self._held = self._held + data, bytearray()
         try:
             async for count in send_in_pieces(self._stream, data, self._send_timeout_s):
                 self.sent_bytes += count
@@ -74,6 +86,12 @@ class UpgradedStream(HalfCloseableStream):
         except trio.TooSlowError:
             await self.abort()
             raise trio.BrokenResourceError("the peer does not read") from None
+
+    async def flush(self) -> None:
+        """Send what was held back; to a peer that has gone, nothing."""
+        if self._held:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self.send_all(b"")
 
     async def abort(self) -> None:
         """Close the connection at once."""

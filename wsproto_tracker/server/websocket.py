@@ -73,7 +73,7 @@ class Conversation:
                 if already_draining:
                     nursery.start_soon(self.drain)
                 async with receive:
-                    async for action in receive:
+                    while (action := await self._next(receive)) is not None:
                         await self._carry_out(action, nursery)
                         self._in_hand -= 1
                 nursery.cancel_scope.cancel()
@@ -105,11 +105,29 @@ class Conversation:
                     else:
                         await actions.send(action)
 
+    async def _next(self, actions: trio.MemoryReceiveChannel[Action | _Saving]) -> Action | _Saving | None:
+        """The next action; what was held back is sent before there is a wait for it. ``None`` at the end."""
+        try:
+            return actions.receive_nowait()
+        except trio.WouldBlock:
+            await self._stream.flush()
+        except trio.EndOfChannel:
+            await self._stream.flush()
+            return None
+        with suppress(trio.EndOfChannel):
+            return await actions.receive()
+        return None
+
     async def _carry_out(self, action: Action | _Saving, nursery: trio.Nursery) -> None:
         match action:
             case _Saving(rejected, receipt):
+                if not receipt.has_ended:
+                    await self._stream.flush()
                 await self._tell_of(await receipt.attempted())
-                await self._send(await self._tracker.commit(receipt, rejected))
+                ack = await self._tracker.commit(receipt, rejected)
+                self._stream.holds = True  # acks of batches that were committed together go out together
+                await self._send(ack)
+                self._stream.holds = False
             case Reply(text):
                 await self._send(text)
             case Answer(req_id, query):

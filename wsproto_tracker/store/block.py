@@ -24,15 +24,15 @@ class Shape:
 
     :ivar block_events: events of a block, at most.
     :ivar block_bytes: text of a block, at most; an event that is larger has a block of its own.
-    :ivar open_events: events that sealing leaves open, as the newest; it begins when there are twice as many.
+    :ivar open_events: events that sealing leaves open, as the newest; it begins when there are four times as many.
     :ivar open_bytes: their text, likewise.
     :ivar max_rewritten: blocks that one sealing rewrites, at most; late events for others have to wait.
     """
 
     block_events: int = 1024
     block_bytes: int = 1024 * 1024
-    open_events: int = 4096
-    open_bytes: int = 8 * 1024 * 1024
+    open_events: int = 2048
+    open_bytes: int = 4 * 1024 * 1024
     max_rewritten: int = 64
 
 

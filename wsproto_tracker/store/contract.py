@@ -51,6 +51,11 @@ class Outage:
 class Receipt(Protocol):
     """A batch on its way into the store. A cancelled wait takes nothing back."""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether ``committed`` returns, or raises, without a wait."""
+        ...
+
     async def attempted(self) -> Outage | None:
         """Wait for the first attempt to keep the batch; returns the outage that it met, if any."""
         ...

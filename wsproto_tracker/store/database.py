@@ -209,13 +209,14 @@ class Database:
                 raise StoreError(f"{self._name}: another program has changed this store while it was open")
         self._writer.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?, ?)", with_checksum(attrs.astuple(state)))
 
-    def add_to_journal(self, rows: Sequence[Row]) -> None:
-        """Write events, at least one, oldest first."""
+    def add_to_journal(self, rows: Sequence[Row]) -> int:
+        """Write events, at least one, oldest first; returns how long their text is."""
         seal, index, data = pack(rows)
         self._writer.execute(
             f"INSERT INTO journal ({SEAL_COLUMNS}, run_index, run_data) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (*attrs.astuple(seal), index, data),
         )
+        return seal.text_bytes
 
     def add_given_ids(self, arrivals: Mapping[bytes, int]) -> None:
         """Remember ids that clients gave, by digest."""
@@ -237,8 +238,8 @@ class Database:
 
     def replace(
         self, removed: Iterable[Block], added: Iterable[Packed], damaged: Iterable[Block], journal: Sequence[Row]
-    ) -> None:
-        """Replace blocks by others, and the journal by the rows that stay in it."""
+    ) -> int:
+        """Replace blocks by others, and the journal by the rows that stay in it; returns how long their text is."""
         self._writer.executemany("DELETE FROM blocks WHERE id = ?", ((block.id,) for block in removed))
         self._writer.executemany("UPDATE blocks SET is_damaged = 1 WHERE id = ?", ((block.id,) for block in damaged))
         for packed in added:
@@ -249,8 +250,7 @@ class Database:
                 "INSERT INTO block_data VALUES (?, ?, ?)", (packed.block.id, packed.index, packed.data)
             )
         self._writer.execute("DELETE FROM journal")
-        if journal:
-            self.add_to_journal(journal)
+        return self.add_to_journal(journal) if journal else 0
 
     def delete_blocks_but(self, kept: Iterable[int]) -> None:
         """Delete what was known of all other blocks: the damaged ones, and those whose description is damaged."""

@@ -2,10 +2,12 @@
 
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 import attrs
 import trio
 
+from wsproto_tracker.protocol import json_text
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.store.contract import Answer, Appended, Chunk, OnStored, Outage, Receipt
@@ -19,6 +21,7 @@ _CHUNK_BYTES = 64 * 1024
 @attrs.frozen
 class _Committed:
     appended: Appended
+    has_ended: bool = True
 
     async def attempted(self) -> Outage | None:
         await trio.lowlevel.checkpoint()
@@ -64,9 +67,7 @@ class MemoryStore:
         """Erase what matches."""
         await trio.lowlevel.checkpoint()
         gone = [
-            event
-            for _, event in self._events
-            if (user is None or event.envelope.userId == user) and (app is None or event.envelope.appId == app)
+            event for _, event in self._events if user in (None, _members(event)["userId"]) and app in (None, event.app)
         ]
         for event in gone:
             self._forget(event)
@@ -76,14 +77,14 @@ class MemoryStore:
     def _is_new(self, event: Event) -> bool:
         if not event.has_given_id:
             return True
-        key = (event.envelope.appId, event.id)
+        key = (event.app, event.id)
         is_new = key not in self._given_ids
         self._given_ids.add(key)
         return is_new
 
     def _forget(self, event: Event) -> None:
         if event.has_given_id:
-            self._given_ids.remove((event.envelope.appId, event.id))
+            self._given_ids.remove((event.app, event.id))
 
 
 def _answer(events: list[Event], query: Query) -> Answer:
@@ -95,19 +96,20 @@ def _answer(events: list[Event], query: Query) -> Answer:
 
 
 def _matches(event: Event, query: Query) -> bool:
-    envelope = event.envelope
+    members = _members(event)
+    asked = {name: getattr(query, name) for name in ("type", "level", "userId", "sessionId", "groupId", "appId")}
     return (
         (query.since is None or event.instant >= query.since)
         and (query.until is None or event.instant <= query.until)
         and (query.after is None or event.instant > query.after)
-        and (query.type is None or envelope.type == query.type)
-        and (query.level is None or envelope.level == query.level)
-        and (query.userId is None or envelope.userId == query.userId)
-        and (query.sessionId is None or envelope.sessionId == query.sessionId)
-        and (query.groupId is None or envelope.groupId == query.groupId)
-        and (query.appId is None or envelope.appId == query.appId)
+        and all(value is None or members.get(name) == value for name, value in asked.items())
         and (query.search is None or query.search.lower() in searchable(event.text))
     )
+
+
+def _members(event: Event) -> dict[str, Any]:
+    members: dict[str, Any] = json_text.loads(event.text.decode())
+    return members
 
 
 async def _chunks(texts: list[bytes]) -> AsyncGenerator[Chunk, None]:

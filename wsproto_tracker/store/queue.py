@@ -12,7 +12,7 @@ from wsproto_tracker.store.contract import Appended, Outage
 
 __all__ = ["BatchQueue", "Waiting"]
 
-_EVENT_OVERHEAD_BYTES = 1024  # what an event takes in memory besides its text, about
+_EVENT_OVERHEAD_BYTES = 512  # what an event takes in memory besides its text, about
 
 
 @attrs.define(eq=False)
@@ -26,6 +26,10 @@ class Waiting:
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
     _outage: Outage | None = attrs.field(default=None, init=False)
     _appended: Appended | None = attrs.field(default=None, init=False)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
 
     async def attempted(self) -> Outage | None:
         await self._attempted.wait()
@@ -55,6 +59,10 @@ class Waiting:
         self._outage = outage
         self._attempted.set()
         self._ended.set()
+
+
+def _memory_bytes(events: Sequence[Event]) -> int:
+    return sum(len(event.text) for event in events) + _EVENT_OVERHEAD_BYTES * (len(events) + 1)
 
 
 class BatchQueue:
@@ -87,19 +95,27 @@ class BatchQueue:
 
         :raises UnavailableError: if it is closed; for an impatient batch, if it would have to wait in an outage.
         """
-        memory_bytes = sum(len(event.text) for event in events) + _EVENT_OVERHEAD_BYTES * (len(events) + 1)
+        waiting = Waiting(events, is_patient, _memory_bytes(events))
+        if not self._entrance.locked() and self._has_room_for(waiting):
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return self._take_in(waiting)
         with self._unless_outage(is_patient):
             async with self._entrance:
-                while self._batches and self._bytes + memory_bytes > self._max_bytes:
+                while not self._has_room_for(waiting):
                     await self._room.park()
-                if self.is_closed:
-                    raise UnavailableError(self._why_closed)
-                waiting = Waiting(events, is_patient, memory_bytes)
-                self._batches[waiting] = None
-                self._bytes += memory_bytes
-                self._news.unpark_all()
-                return waiting
+                return self._take_in(waiting)
         raise UnavailableError("nothing could be saved" if self.outage is None else self.outage.reason)
+
+    def _has_room_for(self, waiting: Waiting) -> bool:
+        return not self._batches or self._bytes + waiting.memory_bytes <= self._max_bytes
+
+    def _take_in(self, waiting: Waiting) -> Waiting:
+        if self.is_closed:
+            raise UnavailableError(self._why_closed)
+        self._batches[waiting] = None
+        self._bytes += waiting.memory_bytes
+        self._news.unpark_all()
+        return waiting
 
     @contextmanager
     def _unless_outage(self, is_patient: bool) -> Generator[None, None, None]:

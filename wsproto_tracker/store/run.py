@@ -84,7 +84,7 @@ def pack(rows: Sequence[Row]) -> tuple[Seal, bytes, bytes]:
     instants, arrivals, texts = zip(*newest_first, strict=True)
     text = b",".join(texts)
     data = deflated(text)
-    index = zlib.compress(msgspec.msgpack.encode((instants, arrivals, [len(text) for text in texts])), _INDEX_LEVEL)
+    index = deflate.compress(msgspec.msgpack.encode((instants, arrivals, list(map(len, texts)))), _INDEX_LEVEL)
     seal = Seal(len(rows), len(text), deflate.crc32(text), deflate.crc32(data), deflate.crc32(index))
     return seal, index, data
 

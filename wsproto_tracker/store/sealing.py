@@ -47,7 +47,7 @@ class Sealing:
 
 def is_due(count: int, text_bytes: int, shape: Shape) -> bool:
     """Whether so many open events, of so much text, are enough to seal some."""
-    return count >= 2 * shape.open_events or text_bytes >= 2 * shape.open_bytes
+    return count >= 4 * shape.open_events or text_bytes >= 4 * shape.open_bytes
 
 
 def plan_sealing(
@@ -115,6 +115,10 @@ def _groups(blocks: Sequence[Block], rows: Sequence[Row], shape: Shape) -> list[
         return [(None, list(rows))] if rows else []
     begins = [block.oldest for block in blocks]
     groups: list[tuple[Block | None, list[Row]]] = []
+    newer = bisect_right(rows, blocks[-1].newest, key=key_of)
+    if len(rows) - newer >= shape.block_events // 2:  # most of them, and enough: they need not be looked at one by one
+        groups.append((None, list(rows[newer:])))
+        rows = rows[:newer]
     for number, grouped in groupby(rows, key=lambda row: max(bisect_right(begins, key_of(row)) - 1, 0)):
         group, block = list(grouped), blocks[number]
         is_apart = key_of(group[0]) > block.newest or key_of(group[-1]) < block.oldest

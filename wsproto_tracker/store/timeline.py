@@ -21,7 +21,7 @@ import attrs
 
 from wsproto_tracker.errors import UnavailableError
 from wsproto_tracker.protocol.events import Event
-from wsproto_tracker.store.block import Block, Shape, Snapshot
+from wsproto_tracker.store.block import Block, Packed, Shape, Snapshot
 from wsproto_tracker.store.database import Database, read_block
 from wsproto_tracker.store.loading import State
 from wsproto_tracker.store.maintenance import Erasure, plan_compaction, plan_erasure
@@ -74,7 +74,7 @@ class Timeline:
         self._damaged_before = len(loaded.damaged) + len(loaded.problems)
         self._state = loaded.state.with_at_most(capacity.max_events)
         self.snapshot = Snapshot(tuple(loaded.blocks), tuple(sorted(loaded.rows)), self._state.horizon)
-        self._open_bytes = _text_bytes(self.snapshot.rows)
+        self._open_bytes = sum(len(text) for _, _, text in self.snapshot.rows)
         if self._state.horizon > loaded.state.horizon:
             gone = self._state.horizon - loaded.state.horizon
             _LOG.warning("%d events are gone, those that came first: %d may be kept", gone, capacity.max_events)
@@ -106,7 +106,7 @@ class Timeline:
     @property
     def sealing_is_overdue(self) -> bool:
         """Whether there are so many open rows that memory is at stake."""
-        return is_due(len(self.snapshot.rows) // 4, self._open_bytes // 4, self._shape)
+        return is_due(len(self.snapshot.rows) // 2, self._open_bytes // 2, self._shape)
 
     def commit(self, batches: Sequence[Sequence[Event]]) -> list[tuple[Sequence[Event], int]]:
         """Store batches in one transaction, as if one came after the other.
@@ -120,6 +120,7 @@ class Timeline:
         rows: list[Row] = []
         given: dict[bytes, int] = {}
         outcomes: list[tuple[Sequence[Event], int]] = []
+        text_bytes = 0
         with self._database.transaction():
             for events in batches:
                 stored: list[Event] = []
@@ -139,7 +140,7 @@ class Timeline:
             rows.sort()
             mark = self._mark(self._state.last_arrival + 1) if rows else None
             if rows:
-                self._database.add_to_journal(rows)
+                text_bytes = self._database.add_to_journal(rows)
                 self._database.add_given_ids(given)
             if mark is not None:
                 self._database.add_received(*mark)
@@ -148,7 +149,7 @@ class Timeline:
         if mark is not None:
             self._received.append(mark)
         self._state = state
-        self._open_bytes += _text_bytes(rows)
+        self._open_bytes += text_bytes
         self.snapshot = Snapshot(before.blocks, _merged(before.rows, rows), state.horizon)
         return outcomes
 
@@ -212,9 +213,9 @@ class Timeline:
 
     def _apply(self, sealing: Sealing, state: State, erased: Sequence[int] = ()) -> None:
         blocks = sealing.apply(self.snapshot.blocks)
-        lost = self._lost_arrivals(blocks, sealing.open_rows) if sealing.damaged else ()
+        lost = self._lost_arrivals(blocks, sealing.open_rows, sealing.added) if sealing.damaged else ()
         with self._database.transaction():
-            self._database.replace(sealing.removed, sealing.added, sealing.damaged, sealing.open_rows)
+            open_bytes = self._database.replace(sealing.removed, sealing.added, sealing.damaged, sealing.open_rows)
             self._database.set_state(state, before=self._state)
             self._database.forget_given_ids(state.horizon, [*erased, *lost])
             self._database.forget_received(state.horizon)
@@ -223,19 +224,24 @@ class Timeline:
         reached = bisect_right(self._received, state.horizon, key=lambda mark: mark[0])
         self._received = self._received[max(reached - 1, 0) :]
         self._state = state
-        self._open_bytes = _text_bytes(sealing.open_rows)
+        self._open_bytes = open_bytes
         self.snapshot = Snapshot(blocks, tuple(sealing.open_rows), state.horizon)
 
     def _read_block(self, block: Block) -> list[Row]:
         return read_block(self._database, block)
 
-    def _lost_arrivals(self, blocks: Sequence[Block], rows: Sequence[Row]) -> set[int]:
-        """The arrivals of given ids that are in none of these: their events were lost, and may come again (X-DUP-1)."""
+    def _lost_arrivals(self, blocks: Sequence[Block], rows: Sequence[Row], added: Sequence[Packed] = ()) -> set[int]:
+        """The arrivals of given ids that are in none of these: their events were lost, and may come again (X-DUP-1).
+
+        :param added: those of the blocks that are not written yet.
+        """
+        new = {packed.block.id: packed.index for packed in added}
         lost = set(self._database.given_arrivals())
         lost.difference_update(arrival for _, arrival, _ in rows)
         for block in blocks:
             with suppress(DamageError):  # which is noted when it is next read
-                lost.difference_update(read_index(block.seal, self._database.read_index(block)).arrivals)
+                index = new.get(block.id) or self._database.read_index(block)
+                lost.difference_update(read_index(block.seal, index).arrivals)
         return lost
 
     def _mark(self, arrival: int) -> tuple[int, int] | None:
@@ -272,7 +278,7 @@ class Timeline:
 
 def _digest(event: Event) -> bytes:
     """What stands for a given id: apps and ids may be of any length, and hold lone surrogates."""
-    app = event.envelope.appId.encode("utf-8", "surrogatepass")
+    app = event.app.encode("utf-8", "surrogatepass")
     return blake2b(event.id.encode("utf-8", "surrogatepass"), digest_size=16, key=blake2b(app).digest()).digest()
 
 
@@ -282,7 +288,3 @@ def _merged(old: tuple[Row, ...], new: list[Row]) -> tuple[Row, ...]:
         return old
     place = bisect_left(old, new[0])
     return (*old[:place], *sorted([*old[place:], *new]))
-
-
-def _text_bytes(rows: Sequence[Row]) -> int:
-    return sum(len(text) for _, _, text in rows)
