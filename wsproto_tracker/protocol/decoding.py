@@ -12,7 +12,7 @@ from cattrs import ClassValidationError
 
 from wsproto_tracker.errors import ErrorCode, FrameError
 from wsproto_tracker.protocol import json_text
-from wsproto_tracker.protocol.events import MAX_LISTED_REJECTIONS, Batch, Event, Rejection, read_events
+from wsproto_tracker.protocol.events import Batch, read_batch
 from wsproto_tracker.protocol.frames import INCOMING, Auth, EventsQuery, Ingest, IngestBody, Ping, Subscribe
 from wsproto_tracker.protocol.query import Query, query_converter
 from wsproto_tracker.structuring import faults
@@ -137,16 +137,7 @@ def _split_events(text: str, data: dict[str, Any], req_id: str | None) -> list[b
 
 
 def _batch(events: Sequence[bytes], new_id: NewId | None) -> Batch:
-    if new_id is None:
-        return Batch((), ())
-    accepted: list[Event] = []
-    rejected: list[Rejection] = []
-    for judged in read_events(events, new_id):
-        if isinstance(judged, Event):
-            accepted.append(judged)
-        elif len(rejected) < MAX_LISTED_REJECTIONS:
-            rejected.append(judged)
-    return Batch(tuple(accepted), tuple(rejected))
+    return Batch((), ()) if new_id is None else read_batch(events, new_id)
 
 
 def _check_depth(text: str, req_id: str | None = None) -> None:

@@ -6,7 +6,7 @@ and filtered by.
 
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NewType
 
 import attrs
@@ -26,8 +26,8 @@ __all__ = [
     "Level",
     "Rejection",
     "new_id",
+    "read_batch",
     "read_event",
-    "read_events",
 ]
 
 Level = Literal["debug", "info", "warn", "error"]
@@ -129,11 +129,12 @@ _Quick = msgspec.defstruct(
     gc=False,
 )
 _QUICK_ENVELOPES: msgspec.json.Decoder[list[Envelope]] = msgspec.json.Decoder(list[_Quick])  # type: ignore[valid-type]
+_BEFORE_ID = b'{"id":"'
 _EMPTY_ID = b'{"id":"",'  # how the plugin begins an event
 _LEAST_OPENERS = 3  # the brackets that an event has at least: its own, and those of payload and meta
 
 
-def read_events(texts: Sequence[bytes], new_id: Callable[[], str]) -> list[Event | Rejection]:
+def read_batch(texts: Sequence[bytes], new_id: Callable[[], str]) -> Batch:
     """Judge the elements of a frame's ``events``.
 
     The quick way takes those that are as the plugin sends them. It fills in their ids first: where an id is then read
@@ -143,30 +144,48 @@ def read_events(texts: Sequence[bytes], new_id: Callable[[], str]) -> list[Event
     """
     ids = [new_id() if text.startswith(_EMPTY_ID) else None for text in texts]
     filled = [
-        text if id_ is None else b'{"id":"%b",%b' % (id_.encode(), text[len(_EMPTY_ID) :])
+        text if id_ is None else b"".join((_BEFORE_ID, id_.encode(), text[len(_BEFORE_ID) :]))
         for text, id_ in zip(texts, ids, strict=True)
     ]
     array = b"[%b]" % b",".join(filled)
     try:
         envelopes = _QUICK_ENVELOPES.decode(array)
     except (msgspec.DecodeError, RecursionError):
-        return [read_event(text, index, new_id) for index, text in enumerate(texts)]
+        return _batch(read_event(text, index, new_id) for index, text in enumerate(texts))
     others = 1 + _LEAST_OPENERS * (len(texts) - 1)
-    may_be_too_deep = json_text.openers(array) - others > _MAX_EVENT_DEPTH
-    events: list[Event | Rejection] = []
-    for text, id_, envelope in zip(filled, ids, envelopes, strict=True):
-        index = len(events)
-        try:
-            instant = parse_timestamp(envelope.timestamp)
-        except ValueError:
-            instant = None
-        is_plain = envelope.id if id_ is None else envelope.id == id_
-        is_deep = may_be_too_deep and json_text.openers(text) > _MAX_EVENT_DEPTH
-        if instant is None or not is_plain or not _is_harmless(envelope) or is_deep:
-            events.append(read_event(texts[index], index, new_id))
-        else:
-            events.append(Event(envelope.appId, envelope.id, id_ is None, instant, text))
-    return events
+    if json_text.openers(array) - others > _MAX_EVENT_DEPTH:
+        is_deep = [json_text.openers(text) > _MAX_EVENT_DEPTH for text in filled]
+    else:
+        is_deep = [False] * len(filled)
+    return _batch(
+        _quick_event(text, id_, envelope, deep) or read_event(texts[index], index, new_id)
+        for index, (text, id_, envelope, deep) in enumerate(zip(filled, ids, envelopes, is_deep, strict=True))
+    )
+
+
+def _quick_event(text: bytes, id_: str | None, envelope: Envelope, is_deep: bool) -> Event | None:
+    """The event, if it is one that needs no further look.
+
+    :param id_: the one that was filled in, ``None`` where the client may have given one.
+    """
+    if is_deep or (envelope.id != id_ if id_ is not None else not envelope.id) or not _is_harmless(envelope):
+        return None
+    try:
+        instant = parse_timestamp(envelope.timestamp)
+    except ValueError:
+        return None
+    return Event(envelope.appId, envelope.id, id_ is None, instant, text)
+
+
+def _batch(judged: Iterable[Event | Rejection]) -> Batch:
+    accepted: list[Event] = []
+    rejected: list[Rejection] = []
+    for found in judged:
+        if isinstance(found, Event):
+            accepted.append(found)
+        elif len(rejected) < MAX_LISTED_REJECTIONS:
+            rejected.append(found)
+    return Batch(tuple(accepted), tuple(rejected))
 
 
 def read_event(text: bytes, index: int, new_id: Callable[[], str]) -> Event | Rejection:

@@ -1,7 +1,9 @@
 """Blocks: sealed stretches of the timeline, and how rows are cut into them."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from math import ceil
 
 import attrs
@@ -97,15 +99,17 @@ def key_of(row: Row) -> Key:
 
 def cut(rows: Sequence[Row], shape: Shape) -> Iterator[Sequence[Row]]:
     """Cut rows into stretches for blocks, of about the same number of events."""
-    count = ceil(len(rows) / ceil(len(rows) / shape.block_events)) if rows else 0
-    start, size = 0, 0
-    for position, (_, _, text) in enumerate(rows):
-        if position > start and (position - start >= count or size + len(text) > shape.block_bytes):
-            yield rows[start:position]
-            start, size = position, 0
-        size += len(text) + 1
-    if rows:
-        yield rows[start:]
+    if not rows:
+        return
+    count = ceil(len(rows) / ceil(len(rows) / shape.block_events))
+    ends = list(accumulate(len(text) + 1 for _, _, text in rows))
+    start = 0
+    while start < len(rows):
+        before = ends[start - 1] if start else 0
+        fitting = bisect_right(ends, before + shape.block_bytes + 1, start)
+        stop = min(max(fitting, start + 1), start + count, len(rows))
+        yield rows[start:stop]
+        start = stop
 
 
 def pack_block(rows: Sequence[Row], new_id: Callable[[], int]) -> Packed:

@@ -123,19 +123,11 @@ class Timeline:
         text_bytes = 0
         with self._database.transaction():
             for events in batches:
-                stored: list[Event] = []
-                for event in events:
-                    if event.has_given_id:
-                        digest = _digest(event)
-                        known = given.get(digest) or self._database.arrival_of(digest)
-                        if known is not None and known > state.horizon:
-                            continue  # X-DUP-1
-                        given[digest] = state.last_arrival + len(stored) + 1
-                    stored.append(event)
-                    rows.append((event.instant, state.last_arrival + len(stored), event.text))
+                stored = self._new_ones(events, given, state)
                 if stored:
-                    first, last = state.last_arrival + 1, state.last_arrival + len(stored)
-                    state = State(last, first, state.horizon).with_at_most(self._capacity.max_events)
+                    first = state.last_arrival + 1
+                    rows += [(event.instant, arrival, event.text) for arrival, event in enumerate(stored, first)]
+                    state = State(rows[-1][1], first, state.horizon).with_at_most(self._capacity.max_events)
                 outcomes.append((stored, len(events) - len(stored)))
             rows.sort()
             mark = self._mark(self._state.last_arrival + 1) if rows else None
@@ -152,6 +144,24 @@ class Timeline:
         self._open_bytes += text_bytes
         self.snapshot = Snapshot(before.blocks, _merged(before.rows, rows), state.horizon)
         return outcomes
+
+    def _new_ones(self, events: Sequence[Event], given: dict[bytes, int], state: State) -> Sequence[Event]:
+        """The events of a batch that are not there already (X-DUP-1).
+
+        :param given: the arrivals of ids that this transaction brings, by digest; those of this batch are added.
+        """
+        if not any(event.has_given_id for event in events):
+            return events
+        new: list[Event] = []
+        for event in events:
+            if event.has_given_id:
+                digest = _digest(event)
+                known = given.get(digest) or self._database.arrival_of(digest)
+                if known is not None and known > state.horizon:
+                    continue
+                given[digest] = state.last_arrival + len(new) + 1
+            new.append(event)
+        return new
 
     def expire(self) -> bool:
         """Let go of what is too old; whether there was something."""
