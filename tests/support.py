@@ -1,5 +1,6 @@
 """What several test modules need: events as the plugin sends them, a server on a free port, and clients for it."""
 
+import gzip
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -58,7 +59,8 @@ class Response:
     body: bytes
 
     def json(self) -> Any:
-        return json.loads(self.body)
+        is_gzipped = self.headers.get("content-encoding") == "gzip"
+        return json.loads(gzip.decompress(self.body) if is_gzipped else self.body)
 
 
 @attrs.frozen

@@ -33,6 +33,7 @@ EXAMPLES: dict[str, Any] = {
     "idle_timeout_s": 1.5,
     "receive_timeout_s": 2.5,
     "send_timeout_s": 3.5,
+    "answer_timeout_s": 90.5,
     "ping_interval_s": 4.5,
     "ping_timeout_s": 5.5,
     "drain_timeout_s": 6.5,
