@@ -16,8 +16,9 @@ hypothesis_settings.load_profile("default")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options for the long form of ``test_crash.py``."""
+    """Options for the long forms of tests."""
     parser.addoption("--crashes", type=int, default=4, help="how often test_crash.py kills the server")
+    parser.addoption("--events", type=int, default=20_000, help="how many events test_clients.py asks for")
     parser.addoption("--seed", type=int, help="the choices of test_crash.py, as a run before printed them")
 
 

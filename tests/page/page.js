@@ -1,6 +1,6 @@
 // What the plugin's page and its dashboard do, one scenario a visit; each reports to the test what it saw.
 
-const { scenario, tracker, keyless, key } = Object.fromEntries(new URLSearchParams(location.search));
+const { scenario, tracker, keyless, key, queries } = Object.fromEntries(new URLSearchParams(location.search));
 
 const MIB = 1024 * 1024;
 const FIRST = Date.parse("2026-11-23T21:05:13.536Z");
@@ -60,6 +60,28 @@ const scenarios = {
     let seen;
     do await report((seen = await connection.next()));
     while (!seen.closed);
+  },
+
+  /** The text of whole answers, over WebSocket and over HTTP, as their SHA-256. */
+  async windows() {
+    const asked = JSON.parse(queries);
+    const socket = new WebSocket(`${tracker.replace("http", "ws")}/ws`);
+    await new Promise((resolve) => (socket.onopen = resolve));
+    const texts = [];
+    await new Promise((resolve) => {
+      socket.onmessage = ({ data }) => texts.push(data) === asked.length && resolve();
+      for (const frame of asked) socket.send(JSON.stringify(frame));
+    });
+    const bodies = [];
+    for (const { query } of asked) {
+      const response = await fetch(`${tracker}?${new URLSearchParams(query)}`);
+      bodies.push(await response.text());
+    }
+    await report({
+      extensions: socket.extensions,
+      websocket: await Promise.all(texts.map(digest)),
+      http: await Promise.all(bodies.map(digest)),
+    });
   },
 
   /** HTTP mode while the page is visible. */
@@ -131,6 +153,11 @@ async function connect() {
 
 function query(reqId, members = {}) {
   return { type: "events:query", reqId, query: members };
+}
+
+async function digest(text) {
+  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Events as the plugin makes them, a millisecond apart. */
