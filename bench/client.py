@@ -94,9 +94,9 @@ class Connection:
             if len(self._buffer) < taken:
                 return None
             size = int.from_bytes(self._buffer[2:taken], "big")
-        is_last = bool(self._buffer[0] & 0x80)
+        is_message = bool(self._buffer[0] & 0x80) and not self._buffer[0] & 0x08  # a ping is none
         del self._buffer[:taken]
-        return size, is_last
+        return size, is_message
 
     def ask(self, text: bytes) -> None:
         """Send a text, and wait for the end of one message."""
@@ -199,8 +199,7 @@ def paced(port: int, frames: Sequence[bytes], *, per_second: float) -> Load:
             latencies += (now - waiting.popleft() for _ in range(acks))
         except BlockingIOError:
             due = begin + sent / per_second if sent < len(frames) else now + 1
-            if not out and due > now:
-                _wait_readable(connection.socket, due - now)
+            _wait_readable(connection.socket, 0.001 if out else max(due - now, 0))
     connection.socket.close()
     return Load(time.perf_counter() - begin, time.process_time() - own, tuple(latencies))
 

@@ -123,6 +123,26 @@ async def test_short_frames_are_not_compressed(server: Running) -> None:
         assert (await peer.receive_frame())[0] & 0x40
 
 
+@pytest.mark.parametrize("accepted", ["gzip", "identity"])
+async def test_slow_http_reader(accepted: str) -> None:
+    """So is one over HTTP."""
+    noise = random.Random(6)
+    async with running(answer_timeout_s=0.5, max_events=10_000) as it, it.client() as other:
+        for _ in range(10):
+            await other.ask(ingest(*(event(payload={"noise": noise.randbytes(4000).hex()}) for _ in range(300))))
+        stream = await it.connect()
+        head = f"GET {it.settings.base_path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {accepted}\r\n\r\n"
+        await stream.send_all(head.encode())
+        received = 0
+        with trio.fail_after(20), suppress(trio.BrokenResourceError):
+            while data := await stream.receive_some(1000):
+                received += len(data)
+                assert await other.ask({"type": "ping"}) == {"type": "pong"}
+                await trio.sleep(0.01)
+        assert 0 < received < 10 * 300 * 4000
+        await stream.aclose()
+
+
 async def test_slow_reader() -> None:
     """A reader that takes too long over an answer, though it takes some all the time, is cut off; others go on."""
     noise = random.Random(5)

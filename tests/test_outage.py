@@ -1,7 +1,8 @@
 """A server whose disk fails, and is mended: nothing that it acked is missing, and nothing is there twice."""
 
 import json
-from collections.abc import AsyncGenerator
+import random
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import trio
 
 from tests.store_support import Disk, block_count, large, problems
 from tests.support import Running, event, ingest, query, running
-from wsproto_tracker.store import engine
+from wsproto_tracker.errors import UnavailableError
+from wsproto_tracker.store import Chunk, engine
 
 
 def heavy(number: int, **members: object) -> dict[str, object]:
@@ -148,3 +150,24 @@ class TestBlocksThatCannotBeRead:
             assert await client.ask({"type": "ping"}) == {"type": "pong"}
             disk.show()
             assert len(await client.events(**older)) == 4000
+
+    async def test_second_piece(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where what follows the first piece cannot be read, nothing has been sent yet, so that is an error as well."""
+        noise = random.Random(1)
+        async with running(store=f"sqlite:{tmp_path / 'tracker.db'}") as it, it.client() as client:
+            for _ in range(4):
+                await client.ask(ingest(*(event(payload={"noise": noise.randbytes(400).hex()}) for _ in range(2500))))
+            read_ahead = engine._next_chunks
+            calls: list[int] = []
+
+            def failing(remaining: Iterator[Chunk]) -> list[Chunk]:
+                calls.append(1)
+                if len(calls) > 1:
+                    raise UnavailableError("no")
+                return read_ahead(remaining)
+
+            monkeypatch.setattr(engine, "_next_chunks", failing)
+            answer = await client.ask(query("r9"))
+            assert (answer["type"], answer["code"], answer["reqId"]) == ("error", "unavailable", "r9")
+            monkeypatch.setattr(engine, "_next_chunks", read_ahead)
+            assert len(await client.events()) == 10_000

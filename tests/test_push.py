@@ -176,3 +176,33 @@ def test_dropped_are_counted() -> None:
         b'{"type":"push","dropped":7,"events":[8]}',
         b'{"type":"push","events":[12345678901234567890]}',
     ]
+
+
+async def test_to_a_client_that_ingests(server: Running) -> None:
+    """Pushes, pings and the acks of many frames go out of one connection without getting into each other's way."""
+    async with server.client() as client, server.client() as other, trio.open_nursery() as nursery:
+        assert await client.ask({"type": "subscribe"}) == {"type": "subscribed"}
+
+        async def others() -> None:
+            for _ in range(100):
+                await other.ask(ingest(event(payload={"long": "x" * 500})))
+
+        async def pings() -> None:
+            for _ in range(100):
+                await (await client.websocket.ping()).wait()
+
+        async def frames() -> None:
+            for number in range(100):
+                await client.send(ingest(event(), event()), {"type": "ping"})
+                if number % 3 == 0:
+                    await trio.sleep(0.001)
+
+        for task in (others, pings, frames):
+            nursery.start_soon(task)
+        seen: list[str] = []
+        pushed = 0
+        while seen.count("ack") < 100 or seen.count("pong") < 100 or pushed < 300:
+            frame = await client.receive()
+            seen.append(frame["type"])
+            pushed += len(frame.get("events", ()))
+        assert [name for name in seen if name != "push"] == ["ack", "pong"] * 100

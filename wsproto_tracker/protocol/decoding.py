@@ -82,8 +82,10 @@ def _read_quickly(text: str, decoder: _IngestDecoder) -> list[bytes] | None:
         raise FrameError(ErrorCode.BAD_JSON, "not text: a lone surrogate stands outside of escapes") from None
     except (msgspec.DecodeError, RecursionError):
         return None
-    beside = len(data) - sum(map(len, events)) - len(events)
-    return events if beside <= 2 * json_text.MAX_DEPTH else None  # it takes two brackets to go a level deeper
+    if len(data) - sum(map(len, events)) > 2 * json_text.MAX_DEPTH:  # else what stands beside them is not too deep
+        beside = json_text.openers(data) - sum(map(json_text.openers, events))
+        return events if beside <= json_text.MAX_DEPTH else None
+    return events
 
 
 def _load(text: str) -> dict[str, Any]:

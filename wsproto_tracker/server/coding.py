@@ -14,10 +14,14 @@ import trio
 
 from wsproto_tracker.store import Chunk, combine_crc32, crc32, deflated
 
-__all__ = ["Coding", "Deflated", "encoded"]
+__all__ = ["Coding", "Deflated", "Pieces", "encoded"]
+
+Pieces = AsyncGenerator[bytes | bytearray, None]
+"""An answer, piece by piece; to be iterated once, and closed."""
 
 _PLAIN_BYTES = 64 * 1024
-_DEFLATED_BYTES = 256 * 1024
+_DEFLATED_BYTES = 512 * 1024
+_LARGE_BYTES = 256 * 1024  # deflating so much takes a millisecond
 
 _COMMA = b"\x00\x01\x00\xfe\xff,"  # a stored block of RFC 1951 that holds a comma
 _LAST_BLOCK = b"\x03\x00"  # an empty one that is final
@@ -32,23 +36,18 @@ class Coding(Enum):
     GZIP = auto()
 
 
-class Deflated(bytes):
+class Deflated(bytearray):
     """A part of a WebSocket message that is deflated already; see ``server/deflate.py``."""
 
     __slots__ = ()
 
 
-async def encoded(
-    coding: Coding, head: bytes, chunks: AsyncGenerator[Chunk, None], tail: bytes
-) -> AsyncGenerator[bytes, None]:
-    """The text of an answer in pieces, at least one, each of about a quarter of a megabyte at most and one block."""
-    pieces = _plain(head, chunks, tail) if coding is Coding.PLAIN else _deflated(coding, head, chunks, tail)
-    async with aclosing(pieces):
-        async for piece in pieces:
-            yield piece
+def encoded(coding: Coding, head: bytes, chunks: AsyncGenerator[Chunk, None], tail: bytes) -> Pieces:
+    """The text of an answer in pieces, at least one, each of about half a megabyte at most and one block."""
+    return _plain(head, chunks, tail) if coding is Coding.PLAIN else _deflated(coding, head, chunks, tail)
 
 
-async def _plain(head: bytes, chunks: AsyncGenerator[Chunk, None], tail: bytes) -> AsyncGenerator[bytes, None]:
+async def _plain(head: bytes, chunks: AsyncGenerator[Chunk, None], tail: bytes) -> Pieces:
     piece, comma = [head], b""
     async with aclosing(chunks):
         async for chunk in chunks:
@@ -65,32 +64,32 @@ def _text_of(chunk: Chunk) -> bytes:
     return chunk.text
 
 
-async def _deflated(
-    coding: Coding, head: bytes, chunks: AsyncGenerator[Chunk, None], tail: bytes
-) -> AsyncGenerator[bytes, None]:
+async def _deflated(coding: Coding, head: bytes, chunks: AsyncGenerator[Chunk, None], tail: bytes) -> Pieces:
     summed = _Sum(head)
-    piece, comma = [deflated(head)], b""
-    if coding is Coding.GZIP:
-        piece.insert(0, _GZIP_HEAD)
+    piece, comma = Deflated(_GZIP_HEAD if coding is Coding.GZIP else b""), b""
+    piece += deflated(head)
     async with aclosing(chunks):
         async for chunk in chunks:
-            if sum(map(len, piece)) >= _DEFLATED_BYTES:
-                yield Deflated(b"".join(piece))
-                piece = []
+            if len(piece) >= _DEFLATED_BYTES:
+                yield piece
+                piece = Deflated()
             if comma:
+                piece += comma
                 summed.add_text(b",")
             if chunk.seal is None:
+                is_large = len(chunk.data) >= _LARGE_BYTES
                 summed.add_text(chunk.data)
-                piece += [comma, deflated(chunk.data)]
+                data = await trio.to_thread.run_sync(deflated, chunk.data) if is_large else deflated(chunk.data)
+                piece += data
             else:
                 summed.add(chunk.seal.text_crc32, chunk.seal.text_bytes)
-                piece += [comma, chunk.data]
+                piece += chunk.data
             comma = _COMMA
     summed.add_text(tail)
-    piece.append(deflated(tail))
+    piece += deflated(tail)
     if coding is Coding.GZIP:
-        piece += [_LAST_BLOCK, summed.trailer]
-    yield Deflated(b"".join(piece))
+        piece += _LAST_BLOCK + summed.trailer
+    yield piece
 
 
 class _Sum:

@@ -1,6 +1,5 @@
 """HTTP/1.1 on one connection, by ``h11``: requests in, responses out, and every wait with its bound."""
 
-from collections.abc import AsyncGenerator
 from email.utils import formatdate
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
@@ -11,6 +10,7 @@ import trio
 
 from wsproto_tracker.errors import HTTP_STATUS, ErrorCode, FrameError
 from wsproto_tracker.protocol import frames
+from wsproto_tracker.server.coding import Pieces
 from wsproto_tracker.server.streams import send_in_pieces
 from wsproto_tracker.settings import Settings
 
@@ -47,7 +47,7 @@ class Response:
     """
 
     status: int
-    body: bytes | AsyncGenerator[bytes, None] = b""
+    body: bytes | Pieces = b""
     headers: tuple[tuple[str, str], ...] = ()
 
 
@@ -193,13 +193,14 @@ class HttpConnection:
             ErrorCode.TIMEOUT, f"nothing of the body came for {self._settings.receive_timeout_s:g} seconds"
         )
 
-    async def _send_body(self, body: bytes | AsyncGenerator[bytes, None]) -> None:
+    async def _send_body(self, body: bytes | Pieces) -> None:
         if isinstance(body, bytes):
             await self._send(h11.Data(data=body))
             return
         with trio.move_on_after(self._settings.answer_timeout_s) as scope:
             async for piece in body:
-                await self._send(h11.Data(data=piece))
+                if piece:
+                    await self._send(h11.Data(data=bytes(piece)))
         if scope.cancelled_caught:
             raise trio.BrokenResourceError("the peer takes too long over an answer")
 

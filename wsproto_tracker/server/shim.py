@@ -142,7 +142,8 @@ def _takes_gzip(accepted: str) -> bool:
             weights[coding.strip().lower()] = float(weight.partition("=")[2] or 1)
         except ValueError:
             continue
-    return weights.get("gzip", weights.get("*", 0)) > 0
+    gzip = weights.get("gzip", weights.get("*", 0))
+    return gzip > 0 and gzip >= weights.get("identity", 0)
 
 
 def cors_headers(request: Request) -> tuple[tuple[str, str], ...]:

@@ -9,7 +9,8 @@ from trio.abc import HalfCloseableStream, Listener
 
 __all__ = ["UpgradeListener", "UpgradedStream", "send_in_pieces"]
 
-_PIECE_BYTES = 64 * 1024
+_PIECE_BYTES = 256 * 1024
+_HELD_BYTES = 64 * 1024
 _CONTROL = 0x08  # the bit of the opcode that close, ping and pong have (RFC 6455, section 5.2)
 
 
@@ -43,6 +44,7 @@ class UpgradedStream(HalfCloseableStream):
         self._stream = stream
         self._received = received
         self._send_timeout_s = send_timeout_s
+        self._sending = trio.Lock()
         self._held = bytearray()
         self.holds = False
         """Whether data frames are held back, for more will be sent at once; who sets it, calls ``flush`` in the end."""
@@ -72,26 +74,31 @@ class UpgradedStream(HalfCloseableStream):
         tells that it has gone.
         """
         is_data = data and not data[0] & _CONTROL
-        if self.holds and is_data and len(self._held) + len(data) < _PIECE_BYTES:
+        if self.holds and is_data and len(self._held) + len(data) < _HELD_BYTES:
             await trio.lowlevel.checkpoint()
             self._held += data
             return
-        if self._held:
-            data, self._held = self._held + data, bytearray()
-        try:
-            async for count in send_in_pieces(self._stream, data, self._send_timeout_s):
-                self.sent_bytes += count
-        except trio.BrokenResourceError:
-            return
-        except trio.TooSlowError:
-            await self.abort()
-            raise trio.BrokenResourceError("the peer does not read") from None
+        await self._send(data)
 
     async def flush(self) -> None:
         """Send what was held back; to a peer that has gone, nothing."""
         if self._held:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await self.send_all(b"")
+                await self._send(b"")
+
+    async def _send(self, data: bytes | bytearray | memoryview) -> None:
+        """Send what was held back, and this; one task after the other."""
+        async with self._sending:
+            if self._held:
+                data, self._held = self._held + data, bytearray()
+            try:
+                async for count in send_in_pieces(self._stream, data, self._send_timeout_s):
+                    self.sent_bytes += count
+            except trio.BrokenResourceError:
+                return
+            except trio.TooSlowError:
+                await self.abort()
+                raise trio.BrokenResourceError("the peer does not read") from None
 
     async def abort(self) -> None:
         """Close the connection at once."""
@@ -101,7 +108,8 @@ class UpgradedStream(HalfCloseableStream):
         await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        await self._stream.send_eof()
+        async with self._sending:
+            await self._stream.send_eof()
 
     async def aclose(self) -> None:
         try:

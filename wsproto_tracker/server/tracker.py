@@ -1,6 +1,6 @@
 """The tracker itself, whatever the transport: it saves batches, answers queries, and tells subscribers."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from wsproto_tracker.protocol import frames
 from wsproto_tracker.protocol.events import Batch, Rejection
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.protocol.timestamps import format_instant
-from wsproto_tracker.server.coding import Coding, encoded
+from wsproto_tracker.server.coding import Coding, Pieces, encoded
 from wsproto_tracker.server.push import Hub
 from wsproto_tracker.settings import Settings
 from wsproto_tracker.store import EventStore, Receipt
@@ -66,10 +66,10 @@ class Tracker:
             message = "nothing can be saved for now, and nothing of this was; send it again later"
             raise FrameError(ErrorCode.UNAVAILABLE, message) from None
 
-    async def answer(self, query: Query, req_id: str | None, coding: Coding) -> AsyncGenerator[bytes, None]:
-        """An answer in pieces, at least one: a frame where there is a ``reqId``, a body otherwise.
+    async def answer(self, query: Query, req_id: str | None, coding: Coding) -> Pieces:
+        """An answer in pieces, at least two: a frame where there is a ``reqId``, a body otherwise.
 
-        Reading the pieces after the first may raise ``UnavailableError``.
+        The second is empty where there is only one. Reading those after it may raise ``UnavailableError``.
 
         :raises FrameError: ``unavailable``, if nothing can be read now.
         """
@@ -86,11 +86,12 @@ class Tracker:
             raise FrameError(ErrorCode.UNAVAILABLE, "nothing can be read for now; ask again later", req_id) from None
 
 
-async def _begun(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The pieces, after one that is empty and says that the first of them has been read."""
+async def _begun(pieces: Pieces) -> Pieces:
+    """The pieces, after one that is empty and says that the first two of them have been read."""
     async with aclosing(pieces):
-        first = await anext(pieces)
+        first, second = await anext(pieces), await anext(pieces, b"")
         yield b""
         yield first
+        yield second
         async for piece in pieces:
             yield piece

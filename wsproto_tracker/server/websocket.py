@@ -10,7 +10,6 @@ The reader takes the next frame while the carrier still waits for the store, so 
 committed together. Between the two stands a bounded queue: when answers are not read, frames are not read either.
 """
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
 import attrs
@@ -22,7 +21,7 @@ from wsproto_tracker.errors import ErrorCode, FrameError, UnavailableError
 from wsproto_tracker.protocol import frames
 from wsproto_tracker.protocol.events import Rejection, new_id
 from wsproto_tracker.protocol.session import Action, Answer, Close, Reply, Save, Session, StartPush
-from wsproto_tracker.server.coding import Coding
+from wsproto_tracker.server.coding import Coding, Pieces
 from wsproto_tracker.server.deflate import takes_blocks
 from wsproto_tracker.server.push import Subscription
 from wsproto_tracker.server.streams import UpgradedStream
@@ -133,6 +132,7 @@ class Conversation:
             case Answer(req_id, query):
                 if self._tracker.settings.push == "queriers" and self._subscription is None:
                     nursery.start_soon(self._push, self._subscribe())
+                await self._stream.flush()
                 try:
                     await self._send_pieces(await self._tracker.answer(query, req_id, self._coding))
                 except FrameError as problem:
@@ -153,28 +153,27 @@ class Conversation:
             message = "nothing can be saved for now; what was sent is kept, and acked when it is saved"
             await self._send(frames.encode(frames.error(FrameError(ErrorCode.UNAVAILABLE, message))))
 
-    async def _send(self, text: bytes) -> None:
+    async def _send(self, text: bytes | bytearray) -> None:
         """Send a frame; to a client that has gone, nothing, for what else it sent still has to be carried out."""
         with suppress(ConnectionClosed):
             await self._websocket.send(text, text=True)
 
-    async def _send_pieces(self, pieces: AsyncGenerator[bytes, None]) -> None:
-        """Send a frame that comes in pieces, each a fragment of its message; a single piece goes whole.
+    async def _send_pieces(self, pieces: Pieces) -> None:
+        """Send a frame that comes in pieces, each a fragment of its message; a single one, before an empty, goes whole.
 
         A reader that takes too long over it counts as gone.
         """
-        async with aclosing(pieces):
-            first = await anext(pieces)
-            second = await anext(pieces, None)
-            if second is None:
-                await self._send(first)
-                return
-            with trio.move_on_after(self._tracker.settings.answer_timeout_s) as scope:
+        with trio.move_on_after(self._tracker.settings.answer_timeout_s) as scope:
+            async with aclosing(pieces):
+                first, second = await anext(pieces), await anext(pieces)
+                if not second:
+                    await self._send(first)
+                    return
                 async with aclosing(_chain(first, second, pieces)) as fragments:
                     with suppress(ConnectionClosed, UnavailableError):  # by the latter, it was closed (1011)
                         await self._websocket.send(fragments, text=True)
-            if scope.cancelled_caught:
-                await self._stream.abort()
+        if scope.cancelled_caught:
+            await self._stream.abort()
 
     def _subscribe(self) -> Subscription:
         if self._subscription is None:
@@ -204,7 +203,7 @@ class Conversation:
                     return
 
 
-async def _chain(first: bytes, second: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _chain(first: bytes | bytearray, second: bytes | bytearray, rest: Pieces) -> Pieces:
     yield first
     yield second
     async for piece in rest:

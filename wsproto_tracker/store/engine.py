@@ -36,7 +36,7 @@ _LOG = logging.getLogger("wsproto_tracker.store")
 
 _RETRY_S = 1.0
 _STEP_S = 0.02  # for which a query keeps its thread
-_STEP_BYTES = 256 * 1024  # of an answer that are read ahead
+_STEP_BYTES = 512 * 1024  # of an answer that are read ahead
 _QUERY_THREADS = 2
 
 T = TypeVar("T")

@@ -96,7 +96,8 @@ class BatchQueue:
         :raises UnavailableError: if it is closed; for an impatient batch, if it would have to wait in an outage.
         """
         waiting = Waiting(events, is_patient, _memory_bytes(events))
-        if not self._entrance.locked() and self._has_room_for(waiting):
+        must_not_wait = not is_patient and self.outage is not None and self._batches
+        if not self._entrance.locked() and self._has_room_for(waiting) and not must_not_wait:
             await trio.lowlevel.checkpoint_if_cancelled()
             return self._take_in(waiting)
         with self._unless_outage(is_patient):
