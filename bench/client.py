@@ -43,12 +43,17 @@ def frames_of(events: Sequence[bytes], size: int = 25, *, deflate: bool = False)
 
 
 class Connection:
-    """A WebSocket connection, of which only the ends of messages are looked at."""
+    """A WebSocket connection, of which only the ends of messages are looked at.
 
-    def __init__(self, port: int, *, deflate: bool = False) -> None:
+    :param deflate: whether compressed frames are taken, and sent without a context, so that they can be made before.
+    :param as_plugin: whether it offers what browsers do.
+    """
+
+    def __init__(self, port: int, *, deflate: bool = False, as_plugin: bool = False) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        offer = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover\r\n" if deflate else ""
+        offered = "client_max_window_bits" if as_plugin else "client_no_context_takeover"
+        offer = f"Sec-WebSocket-Extensions: permessage-deflate; {offered}\r\n" if deflate or as_plugin else ""
         key = base64.b64encode(bytes(16)).decode()
         self.socket.sendall(
             f"GET /_tracker/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

@@ -8,10 +8,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from statistics import quantiles
+from typing import TypeVar
 
 import attrs
 
@@ -22,6 +23,8 @@ from bench.subjects import CEILING, DICTIONARIES, NODE_LINES, NODE_RING, OURS, S
 __all__ = ["WORKLOADS", "Figures", "Plan", "available"]
 
 _FRAME_EVENTS = 25
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -47,7 +50,6 @@ class Figures:
     workload: str
     unit: str
     values: dict[str, list[float]]
-    more_is_better: bool = False
 
 
 def available(*subjects: Subject) -> list[Subject]:
@@ -55,9 +57,15 @@ def available(*subjects: Subject) -> list[Subject]:
     return [subject for subject in subjects if not subject.missing]
 
 
-@cache
+@lru_cache(maxsize=1)
 def _events(count: int) -> list[bytes]:
     return list(made_up(count))
+
+
+def _in_turn(items: Sequence[T], run: int) -> list[T]:
+    """The items, beginning with another one in each run."""
+    start = run % len(items)
+    return [*items[start:], *items[:start]]
 
 
 @contextmanager
@@ -79,13 +87,15 @@ def ingest(plan: Plan) -> Iterator[Figures]:
     count = plan.events(50_000)
     for deflate in (False, True):
         frames = client.frames_of(_events(count), _FRAME_EVENTS, deflate=deflate)
+        warm_up = frames[: len(frames) // 10]
         for connections in (1, 4, 32):
             for in_flight in (8, 32):
                 rates: dict[str, list[float]] = defaultdict(list)
                 costs: dict[str, list[float]] = defaultdict(list)
-                for _ in range(plan.runs):
-                    for subject in subjects:
+                for run in range(plan.runs):
+                    for subject in _in_turn(subjects, run):
                         with _directory() as directory, _started(subject, directory) as started:
+                            client.ingest(started.port, warm_up, connections=1, in_flight=8, deflate=deflate)
                             before = started.cpu_s
                             load = client.ingest(
                                 started.port, frames, connections=connections, in_flight=in_flight, deflate=deflate
@@ -94,21 +104,22 @@ def ingest(plan: Plan) -> Iterator[Figures]:
                             costs[subject.name].append((started.cpu_s - before) / count * 1e6)
                             costs["generator"].append(load.own_cpu_s / count * 1e6)
                 name = f"ingest{', deflate' if deflate else ''}, {connections} x {in_flight} frames in flight"
-                yield Figures(name, "events/s", dict(rates), more_is_better=True)
+                yield Figures(f"{name} (more is better)", "events/s", dict(rates))
                 yield Figures(f"{name}: processor time", "µs/event", dict(costs))
 
 
 def latency(plan: Plan) -> Iterator[Figures]:
     """Time until the ack at a fixed rate over one connection."""
     subjects = available(OURS, NODE_RING, NODE_LINES, STARLETTE, CEILING)
-    for rate in (50, 200, 800):
-        frames = client.frames_of(_events(plan.events(rate * _FRAME_EVENTS * 3)), _FRAME_EVENTS)
+    for rate, seconds in ((200, 6), (800, 3), (1600, 2)):
+        frames = client.frames_of(_events(plan.events(rate * _FRAME_EVENTS * seconds)), _FRAME_EVENTS)
         middle: dict[str, list[float]] = defaultdict(list)
         last: dict[str, list[float]] = defaultdict(list)
-        for _ in range(plan.runs):
-            for subject in subjects:
+        for run in range(plan.runs):
+            for subject in _in_turn(subjects, run):
                 with _directory() as directory, _started(subject, directory) as started:
-                    cuts = quantiles(client.paced(started.port, frames, per_second=rate).latencies_s, n=100)
+                    latencies = client.paced(started.port, frames, per_second=rate).latencies_s
+                    cuts = quantiles(latencies[len(latencies) // 10 :], n=100)  # the first are slow in any language
                     middle[subject.name].append(cuts[49] * 1000)
                     last[subject.name].append(cuts[98] * 1000)
         yield Figures(f"ack at {rate * _FRAME_EVENTS:,} events/s, median", "ms", dict(middle))
@@ -124,12 +135,12 @@ def window(plan: Plan) -> Iterator[Figures]:
             for coding in ("deflate", "gzip", "plain"):
                 seconds: dict[str, list[float]] = defaultdict(list)
                 busy: dict[str, list[float]] = defaultdict(list)
-                for _ in range(plan.runs):
-                    for subject, started in filled:
+                for run in range(plan.runs):
+                    for subject, started in _in_turn(filled, run):
                         before = started.cpu_s
                         seconds[subject.name].append(_read(started, coding if subject is OURS else "plain") * 1000)
                         busy[subject.name].append((started.cpu_s - before) * 1000)
-                name = f"window of {count:,} events, {coding}"
+                name = f"window of {count:,} events, {coding}{'' if coding == 'plain' else ' (others plain)'}"
                 yield Figures(name, "ms", dict(seconds))
                 yield Figures(f"{name}: processor time", "ms", dict(busy))
             yield Figures(f"memory with {count:,} events", "MB", memory)
@@ -168,7 +179,7 @@ def polls(plan: Plan) -> Iterator[Figures]:
                 for dashboards in (0, 4):
                     with ExitStack() as stack:
                         for _ in range(dashboards):
-                            stack.enter_context(_dashboard(started.port))
+                            stack.enter_context(_dashboard(started.port, "deflate" if subject is OURS else "plain"))
                         latencies = client.paced(started.port, frames, per_second=rate).latencies_s
                     values[f"{subject.name}, {dashboards}"].append(quantiles(latencies, n=100)[98] * 1000)
     for subject in available(OURS, NODE_RING):
@@ -177,8 +188,9 @@ def polls(plan: Plan) -> Iterator[Figures]:
 
 
 @contextmanager
-def _dashboard(port: int) -> Iterator[None]:
-    with subprocess.Popen([sys.executable, "-m", "bench.dashboard", str(port)], stdout=subprocess.PIPE) as process:
+def _dashboard(port: int, coding: str) -> Iterator[None]:
+    command = [sys.executable, "-m", "bench.dashboard", str(port), coding]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         try:
@@ -188,7 +200,7 @@ def _dashboard(port: int) -> Iterator[None]:
 
 
 def idle(plan: Plan) -> Iterator[Figures]:
-    """Memory of a connection on which nothing happens."""
+    """Memory of a connection that has asked once, and on which nothing happens any more."""
     count = int(5_000 * plan.part) or 50
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4 * count + 1000), hard))
@@ -196,7 +208,9 @@ def idle(plan: Plan) -> Iterator[Figures]:
     for subject in available(OURS, NODE_RING, STARLETTE, CEILING):
         with _directory() as directory, _started(subject, directory) as started:
             before = started.resident_mb
-            connections = [client.Connection(started.port, deflate=True) for _ in range(count)]
+            connections = [client.Connection(started.port, as_plugin=True) for _ in range(count)]
+            for connection in connections:
+                connection.ask(client.query())
             time.sleep(1)
             values[subject.name].append((started.resident_mb - before) / count * 1000)
             for connection in connections:
@@ -208,14 +222,14 @@ def restart(plan: Plan) -> Iterator[Figures]:
     """From the start of the process until it can be asked, with the events of its last run."""
     subjects = available(OURS, NODE_LINES, DICTIONARIES)
     count = plan.events(1_000_000)
-    frames = client.frames_of(_events(count), 500)
     with _directory() as directory:
-        for subject in available(OURS, NODE_LINES):
-            with _started(subject, directory) as started:
-                client.ingest(started.port, frames, connections=1, in_flight=4)
+        with _started(OURS, directory) as started:
+            client.ingest(started.port, client.frames_of(_events(count), 500), connections=1, in_flight=4)
+        with (directory / f"store{NODE_LINES.suffix}").open("wb") as lines:
+            lines.writelines(event + b"\n" for event in _events(count))
         seconds: dict[str, list[float]] = defaultdict(list)
-        for _ in range(plan.runs):
-            for subject in subjects:
+        for run in range(plan.runs):
+            for subject in _in_turn(subjects, run):
                 with _started(subject, directory) as started:
                     seconds[subject.name].append(started.ready_s * 1000)
         yield Figures(f"restart with {count:,} events", "ms", dict(seconds))
