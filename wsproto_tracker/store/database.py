@@ -267,7 +267,8 @@ class Database:
         """Let go of the data of blocks that an earlier process replaced."""
         with suppress(DamageError), self._read() as reader:
             orphans = reader.execute("SELECT id FROM block_data WHERE id NOT IN (SELECT id FROM blocks)").fetchall()
-            self._retired.update((number, None) for (number,) in orphans)
+            for (number,) in orphans:
+                self._retired.setdefault(number, None)  # one that an answer may hold is known already
 
     def delete_retired(self) -> None:
         """Delete the data of the retired blocks that nobody holds; what cannot be deleted now stays until later."""
