@@ -136,7 +136,8 @@ class TestBlock:
             answer, found = await read(store, asked(since=moment(lost[1])))
             assert answer.total == len(found) == COUNT - lost[-1] - 1
 
-    async def test_compacting_lets_go_of_it(self, path: Path) -> None:
+    @pytest.mark.parametrize("was_noticed", [True, False])
+    async def test_compacting_lets_go_of_it(self, path: Path, was_noticed: bool) -> None:
         """A store that was compacted is sound again, without what was damaged."""
         lost = seconds_of(path, 5)
         with sql(path) as connection:
@@ -144,6 +145,8 @@ class TestBlock:
             connection.execute("UPDATE blocks SET crc32 = 1 WHERE id = 7")
         lost_too = seconds_of(path, 7)
         async with open_timeline(path, shape=TINY) as store:
+            if was_noticed:
+                await ids(store, search="buy")
             await store.compact()
             assert await ids(store) == [name for name in everything(but=lost) if int(name[1:]) not in lost_too]
             assert store.damages == 0

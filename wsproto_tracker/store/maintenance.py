@@ -62,9 +62,8 @@ def plan_compaction(
 ) -> Iterator[Sealing]:
     """Rewrite stretches of blocks that would become fewer, or that hold what is gone, one stretch after the other."""
     open_rows = _alive(snapshot.rows, snapshot.horizon)
-    usable = [block for block in snapshot.blocks if not block.is_damaged]
-    for start in range(0, len(usable), _STRETCH):
-        stretch = usable[start : start + _STRETCH]
+    for start in range(0, len(snapshot.blocks), _STRETCH):
+        stretch = snapshot.blocks[start : start + _STRETCH]
         rows: list[Row] = []
         removed: list[Block] = []
         damaged: list[Block] = []
@@ -72,7 +71,7 @@ def plan_compaction(
             try:
                 rows += _alive(read_rows(block), snapshot.horizon)
                 removed.append(block)
-            except DamageError:
+            except DamageError:  # also of one that was known to be damaged
                 damaged.append(block)
         pieces = list(cut(rows, shape))
         if len(pieces) < len(removed) or len(rows) < sum(block.seal.count for block in removed) or damaged:
