@@ -91,18 +91,23 @@ class Conversation:
 
     async def _read(self, actions: trio.MemorySendChannel[Action | _Saving]) -> None:
         async with actions:
-            while True:
-                try:
-                    message = await self._websocket.recv()
-                except ConnectionClosed:
-                    return
-                for action in await self._tracker.decode(self._session.receive, message):
-                    self._in_hand += 1
-                    if isinstance(action, Save):
-                        receipt = await self._tracker.append(action.batch)
-                        await actions.send(_Saving(action.batch.rejected, receipt))
-                    else:
-                        await actions.send(action)
+            while await self._take_next(actions):
+                pass  # nothing of a message is held while the next one is awaited
+
+    async def _take_next(self, actions: trio.MemorySendChannel[Action | _Saving]) -> bool:
+        """Take the next message in; whether there was one."""
+        try:
+            message = await self._websocket.recv()
+        except ConnectionClosed:
+            return False
+        for action in await self._tracker.decode(self._session.receive, message):
+            self._in_hand += 1
+            if isinstance(action, Save):
+                receipt = await self._tracker.append(action.batch)
+                await actions.send(_Saving(action.batch.rejected, receipt))
+            else:
+                await actions.send(action)
+        return True
 
     async def _next(self, actions: trio.MemoryReceiveChannel[Action | _Saving]) -> Action | _Saving | None:
         """The next action; what was held back is sent before there is a wait for it. ``None`` at the end."""
