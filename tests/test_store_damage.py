@@ -22,7 +22,7 @@ from tests.store_support import TINY, large, problems, sql
 from wsproto_tracker.errors import StoreError
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
-from wsproto_tracker.store import Appended, Capacity, Chunk, open_timeline
+from wsproto_tracker.store import Appended, Capacity, Chunk, EventStore, open_timeline
 from wsproto_tracker.store.block import Shape
 
 COUNT = 60
@@ -50,6 +50,12 @@ def seconds_of(path: Path, block: int) -> range:
             "SELECT first_arrival, last_arrival FROM blocks WHERE id = ?", (block,)
         ).fetchone()
     return range(first - 1, last)
+
+
+async def append_late(store: EventStore, block: range) -> None:
+    """Append so many late events for a block that sealing has to look into it."""
+    for number in range(20):
+        await append(store, at(block[1] + 0.5, id=f"late{number}"))
 
 
 DAMAGES = [
@@ -104,8 +110,7 @@ class TestBlock:
         with sql(path) as connection:
             connection.execute(damage)
         async with open_timeline(path, shape=TINY) as store:
-            for number in range(20):
-                await append(store, at(lost[1] + 0.5, id=f"late{number}"))
+            await append_late(store, lost)
             expected = [*everything(range(lost[1] + 1)), *(f"late{number}" for number in reversed(range(20)))]
             expected += [name for name in everything(but=lost) if int(name[1:]) < lost[1]]
             expected = [name for name in expected if name not in {f"e{second}" for second in lost}]
@@ -121,8 +126,7 @@ class TestBlock:
         with sql(path) as connection:
             connection.execute(damage)
         async with open_timeline(path, shape=TINY) as store:
-            for number in range(20):
-                await append(store, at(lost[1] + 0.5, id=f"late{number}"))
+            await append_late(store, lost)
             again = [at(second, id=f"e{second}") for second in range(COUNT)]
             assert await append(store, *again) == Appended(len(lost), COUNT - len(lost))
             assert sorted(await ids(store)) == sorted([*everything(), *(f"late{number}" for number in range(20))])
