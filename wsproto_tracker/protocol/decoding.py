@@ -5,6 +5,7 @@ the thorough way, which knows all frames, bears lone surrogates (FRAME-8) and na
 """
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -12,12 +13,12 @@ from cattrs import ClassValidationError
 
 from wsproto_tracker.errors import ErrorCode, FrameError
 from wsproto_tracker.protocol import json_text
-from wsproto_tracker.protocol.events import Batch, read_batch
-from wsproto_tracker.protocol.frames import INCOMING, Auth, EventsQuery, Ingest, IngestBody, Ping, Subscribe
+from wsproto_tracker.protocol.events import MAX_LISTED_REJECTIONS, Batch, Rules, read_batch
+from wsproto_tracker.protocol.frames import INCOMING, Auth, EventsQuery, Glance, Ingest, IngestBody, Ping, Subscribe
 from wsproto_tracker.protocol.query import Query, query_converter
 from wsproto_tracker.structuring import faults
 
-__all__ = ["Frame", "read_body", "read_frame", "read_parameters"]
+__all__ = ["Frame", "glance_at", "read_body", "read_frame", "read_parameters"]
 
 _TYPE_NAMES = ", ".join(sorted([*INCOMING, "ingest"]))
 NewId = Callable[[], str]
@@ -27,22 +28,36 @@ _IngestDecoder = msgspec.json.Decoder[Ingest] | msgspec.json.Decoder[IngestBody]
 
 _INGEST = msgspec.json.Decoder(Ingest)
 _INGEST_BODY = msgspec.json.Decoder(IngestBody)
+_GLANCE = msgspec.json.Decoder(Glance)
 _CONVERTER = query_converter()
+_TIGHT_BYTES = 8  # a comma in fewer bytes is no event of the plugin
 _TOO_DEEP = f"nested deeper than {json_text.MAX_DEPTH} levels"
 
 
-def read_frame(text: str, new_id: NewId | None) -> Frame:
+def read_frame(text: str, new_id: NewId | None, rules: Rules = Rules()) -> Frame:
     """Read the frame that a text message holds; an ``ingest`` becomes the ``Batch`` of its events.
 
     :param new_id: gives the ids of events that come without (ID-1); ``None`` for one who may not ingest: the events are
         not judged then, and the batch is empty.
     :raises FrameError: where it is none (FRAME-3); no other error, whatever the text.
     """
-    events = _read_quickly(text, _INGEST)
-    return _read_thoroughly(text, new_id) if events is None else _batch(events, new_id)
+    events = _read_quickly(text, _INGEST, rules)
+    return _read_thoroughly(text, new_id, rules) if events is None else _batch(events, new_id, rules)
 
 
-def read_body(body: bytes, new_id: NewId) -> Batch:
+def glance_at(text: str) -> tuple[bool, str | None]:
+    """Look at a large message: whether it is an ``ingest``, and its ``reqId``; nothing is made of the rest of it.
+
+    What only the thorough way could read is none, and has none.
+    """
+    try:
+        glance = _GLANCE.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return False, None
+    return glance.type == "ingest" and memoryview(glance.events)[:1].tobytes() == b"[", glance.reqId
+
+
+def read_body(body: bytes, new_id: NewId, rules: Rules = Rules()) -> Batch:
     """Read the body of an HTTP ingest (HTTP-1, HTTP-5).
 
     :raises FrameError: where it is none; no other error, whatever the body.
@@ -51,8 +66,8 @@ def read_body(body: bytes, new_id: NewId) -> Batch:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise FrameError(ErrorCode.BAD_JSON, f"not UTF-8: {error.reason} at byte {error.start}") from None
-    events = _read_quickly(text, _INGEST_BODY)
-    return _batch(_split_events(text, _load(text), None) if events is None else events, new_id)
+    events = _read_quickly(text, _INGEST_BODY, rules)
+    return _batch(_split_events(text, _load(text), None, rules) if events is None else events, new_id, rules)
 
 
 def read_parameters(parameters: dict[str, str]) -> Query:
@@ -73,10 +88,16 @@ def read_parameters(parameters: dict[str, str]) -> Query:
         raise FrameError(ErrorCode.BAD_QUERY, "; ".join(faults(error)) + hint) from None
 
 
-def _read_quickly(text: str, decoder: _IngestDecoder) -> list[bytes] | None:
-    """The events of an ingest, cut out of its text; ``None`` where only the thorough way can tell."""
+def _read_quickly(text: str, decoder: _IngestDecoder, rules: Rules) -> list[bytes] | None:
+    """The events of an ingest, cut out of its text; ``None`` where only the thorough way can tell.
+
+    That is also where more events than are taken may be packed so tightly that each, apart, takes many times its text.
+    """
     try:
         data = text.encode()
+        commas = data.count(b",") if len(data) > rules.max_events else 0
+        if commas >= rules.max_events and commas * _TIGHT_BYTES > len(data):
+            return None
         events = [bytes(raw) for raw in decoder.decode(data).events]
     except UnicodeEncodeError:
         raise FrameError(ErrorCode.BAD_JSON, "not text: a lone surrogate stands outside of escapes") from None
@@ -100,7 +121,7 @@ def _load(text: str) -> dict[str, Any]:
     return data
 
 
-def _read_thoroughly(text: str, new_id: NewId | None) -> Frame:
+def _read_thoroughly(text: str, new_id: NewId | None, rules: Rules) -> Frame:
     data = _load(text)
     name, req_id = data.get("type"), data.get("reqId")
     if not isinstance(req_id, str):
@@ -109,7 +130,7 @@ def _read_thoroughly(text: str, new_id: NewId | None) -> Frame:
         fault = "expected a string" if "type" in data else "missing"
         raise FrameError(ErrorCode.BAD_FRAME, f"type: {fault}; the types are {_TYPE_NAMES}", req_id)
     if name == "ingest":
-        return _batch(_split_events(text, data, req_id), new_id)
+        return _batch(_split_events(text, data, req_id, rules), new_id, rules)
     if name not in INCOMING:
         raise FrameError(
             ErrorCode.UNKNOWN_TYPE, f"no frame from clients has this type; the types are {_TYPE_NAMES}", req_id
@@ -123,23 +144,27 @@ def _read_thoroughly(text: str, new_id: NewId | None) -> Frame:
     raise FrameError(code, "; ".join(found), req_id)
 
 
-def _split_events(text: str, data: dict[str, Any], req_id: str | None) -> list[bytes]:
-    """Cut the events out of the text of an ``ingest`` frame; ``data`` is what it says."""
+def _split_events(text: str, data: dict[str, Any], req_id: str | None, rules: Rules) -> list[bytes]:
+    """Cut the events out of the text of an ``ingest`` frame, as far as they are taken or told to be too many.
+
+    :param data: what the text says.
+    """
     if not isinstance(data.get("events"), list):
         fault = "expected an array" if "events" in data else "missing"
         raise FrameError(ErrorCode.BAD_FRAME, f"events: {fault}", req_id)  # INGEST-4, HTTP-5
     try:
         spans = {name: (begin, end) for name, begin, end in json_text.members(text)}  # the last counts, FRAME-11
         begin, end = spans["events"]
-        events = [text[first:last].encode() for first, last in json_text.elements(text, begin)]
+        wanted = islice(json_text.elements(text, begin), min(rules.max_events, len(text)) + MAX_LISTED_REJECTIONS)
+        events = [text[first:last].encode() for first, last in wanted]
     except RecursionError:  # it was just about read as a whole
         raise FrameError(ErrorCode.BAD_JSON, _TOO_DEEP, req_id) from None
     _check_depth(f"{text[:begin]}0{text[end:]}", req_id)  # what stands beside the events
     return events
 
 
-def _batch(events: Sequence[bytes], new_id: NewId | None) -> Batch:
-    return Batch((), ()) if new_id is None else read_batch(events, new_id)
+def _batch(events: Sequence[bytes], new_id: NewId | None, rules: Rules) -> Batch:
+    return Batch((), ()) if new_id is None else read_batch(events, new_id, rules)
 
 
 def _check_depth(text: str, req_id: str | None = None) -> None:

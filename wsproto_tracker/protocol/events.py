@@ -5,42 +5,43 @@ and filtered by.
 """
 
 import re
-import secrets
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, NewType
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from functools import lru_cache
+from itertools import islice, repeat
+from typing import Any, Literal, get_args
 
 import attrs
 import msgspec
-from cattrs import ClassValidationError
 from msgspec import UNSET, UnsetType
 
 from wsproto_tracker.protocol import json_text
+from wsproto_tracker.protocol.ids import fill_id
 from wsproto_tracker.protocol.timestamps import parse_timestamp
-from wsproto_tracker.structuring import Fault, faults, strict_converter
 
 __all__ = [
     "MAX_LISTED_REJECTIONS",
     "Batch",
+    "Cause",
     "Envelope",
     "Event",
     "Level",
     "Rejection",
-    "new_id",
+    "Rules",
     "read_batch",
     "read_event",
 ]
 
 Level = Literal["debug", "info", "warn", "error"]
-EventType = NewType("EventType", str)
-Timestamp = NewType("Timestamp", str)
 
 MAX_LISTED_REJECTIONS = 1_000
 """How many rejections of one frame are told (X-REJECT-2)."""
 
-_ID_BYTES, _ID_CHARS = 12, 16  # no padding in Base64
-_IDS = 256
+_LEVELS = get_args(Level)
 _PLUGIN_TYPES = frozenset(("click", "http", "navigation", "console", "custom", "session"))
 _EVENT_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
+_MAX_NAMES_CHARS = 200  # of apps, in the reason of a rejection
 _MAX_EVENT_DEPTH = json_text.MAX_DEPTH - 2  # an event stands in the array of a frame
 
 
@@ -60,9 +61,9 @@ class Payload:
 class Envelope:
     """The members of an event that are judged or filtered by, under their names in the protocol."""
 
-    timestamp: Timestamp
+    timestamp: str
     level: Level
-    type: EventType
+    type: str
     appId: str
     sessionId: str
     userId: str
@@ -90,33 +91,48 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     text: bytes
 
 
+class Cause(StrEnum):
+    """What an event is rejected for, to be counted by: the first of its members that is wrong, or all of it."""
+
+    EVENT = "event"  # it is no object, say, or nested too deep
+    ID = "id"
+    TIMESTAMP = "timestamp"
+    LEVEL = "level"
+    TYPE = "type"
+    APP_ID = "appId"
+    SESSION_ID = "sessionId"
+    USER_ID = "userId"
+    GROUP_ID = "groupId"
+    PAYLOAD = "payload"
+    META = "meta"
+    CONTEXT = "context"
+    LIMIT = "limit"  # it is too large, or one too many (LIMIT-5)
+    DROPPED = "dropped"  # a hook of the program that embeds the server does not want it
+    FAILED = "failed"  # a hook failed on it
+
+
 @attrs.frozen
 class Rejection:
-    """Why one event of a frame was not saved (X-REJECT-1)."""
+    """Why one event of a frame was not saved (X-REJECT-1).
+
+    :ivar cause: is not told to the sender, who has the reason in words.
+    """
 
     index: int
     reason: str
+    cause: Cause = Cause.EVENT
 
 
 @attrs.frozen
 class Batch:
-    """The valid events of one ``ingest`` frame, and the first of the others (INGEST-2, INGEST-3, X-REJECT-2)."""
+    """The valid events of one ``ingest`` frame, and the first of the others (INGEST-2, INGEST-3, X-REJECT-2).
+
+    :ivar causes: all of the others, counted by what they were rejected for.
+    """
 
     events: tuple[Event, ...]
     rejected: tuple[Rejection, ...]
-
-
-_ids: list[str] = []  # random ones, for asking the system for each would take longer than all else
-
-
-def new_id() -> str:
-    """An id that no other event has, and that nobody can take in advance: 96 random bits, 16 characters (ID-1)."""
-    while True:
-        try:
-            return _ids.pop()
-        except IndexError:  # also where another thread was faster
-            text = secrets.token_urlsafe(_ID_BYTES * _IDS)
-            _ids.extend(text[start : start + _ID_CHARS] for start in range(0, len(text), _ID_CHARS))
+    causes: Mapping[Cause, int] = attrs.field(factory=dict)
 
 
 # The same members as Envelope, made in a third of the time.
@@ -134,13 +150,64 @@ _EMPTY_ID = b'{"id":"",'  # how the plugin begins an event
 _LEAST_OPENERS = 3  # the brackets that an event has at least: its own, and those of payload and meta
 
 
-def read_batch(texts: Sequence[bytes], new_id: Callable[[], str]) -> Batch:
+@attrs.frozen
+class Rules:
+    """What is judged of events beside section 4.
+
+    :ivar max_events: how many are taken of one frame (LIMIT-5).
+    :ivar max_bytes: how large the text of one may be (LIMIT-5).
+    :ivar apps: the ``appId`` that they may have; ``None`` for any (X-SCOPE-4).
+    """
+
+    max_events: int = sys.maxsize
+    max_bytes: int = sys.maxsize
+    apps: frozenset[str] | None = None
+
+
+def read_batch(texts: Sequence[bytes], new_id: Callable[[], str], rules: Rules = Rules()) -> Batch:
     """Judge the elements of a frame's ``events``.
 
-    The quick way takes those that are as the plugin sends them. It fills in their ids first: where an id is then read
-    that is not the new one, there is more than one, and the thorough way sees to it. So it does where anything is odd.
-
     :param texts: each known to be JSON in UTF-8.
+    """
+    taken = texts[: rules.max_events]
+    has_large = max(map(len, taken), default=0) > rules.max_bytes
+    quick: Iterable[Event | None] = repeat(None, len(taken)) if has_large else _quick_events(taken, new_id)
+    accepted: list[Event] = []
+    rejected: list[Rejection] = []
+    causes: dict[Cause, int] = {}
+    for index, (text, event) in enumerate(zip(taken, quick, strict=True)):
+        is_told = len(rejected) < MAX_LISTED_REJECTIONS
+        found = event or read_event(text, index, new_id, rules, is_told=is_told)
+        if isinstance(found, Event):
+            if rules.apps is None or found.app in rules.apps:
+                accepted.append(found)
+                continue
+            found = Rejection(index, f"events[{index}].{_other_app(rules.apps)}", Cause.APP_ID)  # X-SCOPE-4
+        causes[found.cause] = causes.get(found.cause, 0) + 1
+        if is_told:
+            rejected.append(found)
+    if beyond := min(len(texts) - len(taken), MAX_LISTED_REJECTIONS):
+        causes[Cause.LIMIT] = causes.get(Cause.LIMIT, 0) + beyond
+        listed = min(beyond, MAX_LISTED_REJECTIONS - len(rejected))
+        rejected += (_too_many(len(taken) + number, rules) for number in range(listed))
+    return Batch(tuple(accepted), tuple(rejected), causes)
+
+
+def _too_large(index: int, rules: Rules) -> Rejection:
+    return Rejection(
+        index, f"events[{index}]: larger than the {rules.max_bytes} bytes that an event may have", Cause.LIMIT
+    )
+
+
+def _too_many(index: int, rules: Rules) -> Rejection:
+    return Rejection(index, f"events[{index}]: beyond the {rules.max_events} events that a frame may have", Cause.LIMIT)
+
+
+def _quick_events(texts: Sequence[bytes], new_id: Callable[[], str]) -> Iterable[Event | None]:
+    """Take the events that are as the plugin sends them; ``None`` stands for each of the others.
+
+    Their ids are filled in first: where an id is then read that is not the new one, there is more than one, and the
+    thorough way sees to it. So it does where anything is odd.
     """
     ids = [new_id() if text.startswith(_EMPTY_ID) else None for text in texts]
     filled = [
@@ -151,16 +218,13 @@ def read_batch(texts: Sequence[bytes], new_id: Callable[[], str]) -> Batch:
     try:
         envelopes = _QUICK_ENVELOPES.decode(array)
     except (msgspec.DecodeError, RecursionError):
-        return _batch(read_event(text, index, new_id) for index, text in enumerate(texts))
+        return repeat(None, len(texts))
     others = 1 + _LEAST_OPENERS * (len(texts) - 1)
     if json_text.openers(array) - others > _MAX_EVENT_DEPTH:
         is_deep = [json_text.openers(text) > _MAX_EVENT_DEPTH for text in filled]
     else:
         is_deep = [False] * len(filled)
-    return _batch(
-        _quick_event(text, id_, envelope, deep) or read_event(texts[index], index, new_id)
-        for index, (text, id_, envelope, deep) in enumerate(zip(filled, ids, envelopes, is_deep, strict=True))
-    )
+    return map(_quick_event, filled, ids, envelopes, is_deep)
 
 
 def _quick_event(text: bytes, id_: str | None, envelope: Envelope, is_deep: bool) -> Event | None:
@@ -177,33 +241,28 @@ def _quick_event(text: bytes, id_: str | None, envelope: Envelope, is_deep: bool
     return Event(envelope.appId, envelope.id, id_ is None, instant, text)
 
 
-def _batch(judged: Iterable[Event | Rejection]) -> Batch:
-    accepted: list[Event] = []
-    rejected: list[Rejection] = []
-    for found in judged:
-        if isinstance(found, Event):
-            accepted.append(found)
-        elif len(rejected) < MAX_LISTED_REJECTIONS:
-            rejected.append(found)
-    return Batch(tuple(accepted), tuple(rejected))
-
-
-def read_event(text: bytes, index: int, new_id: Callable[[], str]) -> Event | Rejection:
+def read_event(
+    text: bytes, index: int, new_id: Callable[[], str], rules: Rules = Rules(), *, is_told: bool = True
+) -> Event | Rejection:
     """Judge one element of a frame's ``events``, in any form.
 
     :param text: known to be JSON in UTF-8.
     :param index: its place in the frame, for the reason of a rejection.
+    :param rules: of another app than these, it is told so beside its other faults; alone that is the caller's to tell.
+    :param is_told: whether a reason is to name every fault; otherwise a rejection is only counted.
     """
+    if len(text) > rules.max_bytes:
+        return _too_large(index, rules)
     if json_text.openers(text) > _MAX_EVENT_DEPTH and json_text.depth(text.decode()) > _MAX_EVENT_DEPTH:
         return Rejection(index, f"events[{index}]: nested deeper than {_MAX_EVENT_DEPTH} levels")  # FRAME-10
     try:
         envelope = _ENVELOPE.decode(text)
         instant = parse_timestamp(envelope.timestamp)
     except (msgspec.DecodeError, ValueError):  # the latter for a timestamp that is none
-        return _explain(text, index, new_id)
+        return _explain(text, index, new_id, rules.apps, is_told=is_told)
     if not _is_harmless(envelope):
-        return _explain(text, index, new_id)
-    return _event(envelope, instant, text, new_id)
+        return _explain(text, index, new_id, rules.apps, is_told=is_told)
+    return _event(envelope.appId, envelope.id, instant, text, new_id)
 
 
 _ENVELOPE = msgspec.json.Decoder(Envelope)
@@ -216,77 +275,99 @@ def _is_harmless(envelope: Envelope) -> bool:
     return envelope.type in _PLUGIN_TYPES or _EVENT_TYPE.fullmatch(envelope.type) is not None
 
 
-def _event(envelope: Envelope, instant: int, text: bytes, new_id: Callable[[], str]) -> Event:
-    if envelope.id:
-        return Event(envelope.appId, envelope.id, True, instant, text)  # ID-2
+def _event(app: str, given_id: str, instant: int, text: bytes, new_id: Callable[[], str]) -> Event:
+    if given_id:
+        return Event(app, given_id, True, instant, text)  # ID-2
     event_id = new_id()
-    return Event(envelope.appId, event_id, False, instant, fill_id(text, event_id))
+    return Event(app, event_id, False, instant, fill_id(text, event_id))
 
 
-def _explain(text: bytes, index: int, new_id: Callable[[], str]) -> Event | Rejection:
-    """Judge an event that the quick way did not take, and name every fault; it may be valid all the same (FRAME-8)."""
+def _explain(
+    text: bytes,
+    index: int,
+    new_id: Callable[[], str],
+    apps: frozenset[str] | None = None,
+    *,
+    is_told: bool = True,
+) -> Event | Rejection:
+    """Judge an event that the quick way did not take, and name every fault; it may be valid all the same (FRAME-8).
+
+    Where nobody is told, it ends at the first fault, which is the cause: a frame may have very many faulty events.
+    """
     data = json_text.loads(text.decode())
-    found: list[str] = []
-    envelope = None
-    try:
-        envelope = _CONVERTER.structure(data, Envelope)
-    except ClassValidationError as error:
-        found = faults(error)
-    except Fault as fault:
-        return Rejection(index, f"events[{index}]: {fault}")
+    if not isinstance(data, dict):
+        return Rejection(index, f"events[{index}]: {_object_fault(data)}")
+    found = list(islice(_faults(data), None if is_told else 1))
+    if not found:
+        return _event(data["appId"], data.get("id", ""), parse_timestamp(data["timestamp"]), text, new_id)
+    cause = _cause(found[0])
+    if apps is not None and isinstance(data.get("appId"), str) and data["appId"] not in apps:
+        found.append(_other_app(apps))
+    return Rejection(index, "; ".join(f"events[{index}].{fault}" for fault in found), cause)
+
+
+def _faults(data: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the members of an event, in the order of the envelope, each with its path."""
+    for name, is_needed, fault_of in _MEMBERS:
+        if name in data:
+            if fault := fault_of(data[name]):
+                yield f"{name}: {fault}"
+        elif is_needed:
+            yield f"{name}: missing"
     payload = data.get("payload")
     if data.get("type") == "error" and isinstance(payload, dict) and not isinstance(payload.get("message"), str):
-        found.append("payload.message: an event of type error needs a string here")  # EVENT-6
-    if envelope is None or found:
-        return Rejection(index, "; ".join(f"events[{index}].{fault}" for fault in found))
-    return _event(envelope, parse_timestamp(envelope.timestamp), text, new_id)
+        yield "payload.message: an event of type error needs a string here"  # EVENT-6
 
 
-def _event_type(value: Any, _type: object) -> EventType:
-    if not isinstance(value, str) or not _EVENT_TYPE.fullmatch(value):
-        raise Fault(f"expected a string that matches {_EVENT_TYPE.pattern}")  # EVENT-4
-    return EventType(value)
+@lru_cache(maxsize=64)
+def _other_app(apps: frozenset[str]) -> str:
+    """The fault of an event whose app is none of these; a thousand events may have it."""
+    names = ", ".join(sorted(apps))
+    return f"appId: the key is not for this app; it is for {names if len(names) <= _MAX_NAMES_CHARS else 'others'}"
 
 
-def _timestamp(value: Any, _type: object) -> Timestamp:
+def _cause(fault: str) -> Cause:
+    """The member that a fault is about; its path stands before the colon."""
+    return Cause(fault.partition(":")[0].partition(".")[0])
+
+
+def _string_fault(value: object) -> str | None:
+    return None if isinstance(value, str) else "expected a string"
+
+
+def _object_fault(value: object) -> str | None:
+    return None if isinstance(value, dict) else "expected an object"
+
+
+def _level_fault(value: object) -> str | None:
+    return None if value in _LEVELS else f"expected one of {', '.join(_LEVELS)}"
+
+
+def _type_fault(value: object) -> str | None:
+    if isinstance(value, str) and _EVENT_TYPE.fullmatch(value):
+        return None
+    return f"expected a string that matches {_EVENT_TYPE.pattern}"  # EVENT-4
+
+
+def _timestamp_fault(value: object) -> str | None:
     if not isinstance(value, str):
-        raise Fault("expected a string")
+        return "expected a string"
     try:
         parse_timestamp(value)
     except ValueError as error:
-        raise Fault(str(error)) from None  # TIME-2
-    return Timestamp(value)
+        return str(error)  # TIME-2
+    return None
 
 
-_CONVERTER = strict_converter()
-_CONVERTER.register_structure_hook(Any, lambda value, _type: value)
-_CONVERTER.register_structure_hook(EventType, _event_type)
-_CONVERTER.register_structure_hook(Timestamp, _timestamp)
+_SPECIAL = {"timestamp": _timestamp_fault, "level": _level_fault, "type": _type_fault}
+_OBJECTS = ("payload", "meta", "context")
 
-
-_EMPTY_ID_FIRST = re.compile(rb'\{\s*"id"\s*:\s*""')
-_ANOTHER_EMPTY_ID = re.compile(rb'"(?:i|\\u0069)(?:d|\\u0064)"\s*:\s*""')
-
-
-def fill_id(text: bytes, event_id: str) -> bytes:
-    """Put an id into the text of an event that has none or an empty one; nothing else of it changes (X-BYTES-1).
-
-    :param event_id: ASCII without quotes or backslashes.
-    """
-    filled = b'"%s"' % event_id.encode()
-    if first := _EMPTY_ID_FIRST.match(text):  # what the plugin sends
-        rest = text[first.end() :]
-        if b'""' not in rest or not _ANOTHER_EMPTY_ID.search(rest):
-            return text[: first.end() - 2] + filled + rest
-    return _fill_id_anywhere(text.decode(), filled.decode()).encode()
-
-
-def _fill_id_anywhere(text: str, filled: str) -> str:
-    spans = [(begin, end) for name, begin, end in json_text.members(text) if name == "id"]
-    if not spans:
-        return f'{{"id":{filled},{text[1:]}'
-    pieces, position = [], 0
-    for begin, end in spans:  # twice the same name is legal JSON: no empty id may be left (FRAME-11)
-        pieces += [text[position:begin], filled]
-        position = end
-    return "".join([*pieces, text[position:]])
+# Written out, for a converter takes ten times as long to say that all of them are missing.
+_MEMBERS: tuple[tuple[str, bool, Callable[[object], str | None]], ...] = tuple(
+    (
+        field.name,
+        field.default is attrs.NOTHING,
+        _SPECIAL.get(field.name, _object_fault if field.name in _OBJECTS else _string_fault),
+    )
+    for field in attrs.fields(Envelope)
+)

@@ -4,6 +4,7 @@ A response and a push hold events, which are text already, so they are put toget
 """
 
 import json
+from math import ceil
 from typing import Literal
 
 import attrs
@@ -11,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from wsproto_tracker.errors import ErrorCode, FrameError
-from wsproto_tracker.protocol.events import Rejection
+from wsproto_tracker.protocol.events import Cause, Rejection
 from wsproto_tracker.protocol.query import Query
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "AuthOk",
     "Error",
     "EventsQuery",
+    "Glance",
     "Ingest",
     "IngestBody",
     "Ping",
@@ -37,6 +39,8 @@ __all__ = [
 ]
 
 # From clients
+
+_NO_TEXT = Raw()
 
 
 @attrs.frozen
@@ -59,6 +63,15 @@ class IngestBody:
     """The body of an HTTP ingest, whose ``type`` does not matter (HTTP-1)."""
 
     events: list[Raw]
+
+
+@attrs.frozen
+class Glance:
+    """What is looked at of any frame before a key was shown, if it is large; the events stay one piece of text."""
+
+    type: str
+    events: Raw = _NO_TEXT
+    reqId: str | None = None
 
 
 @attrs.frozen
@@ -107,11 +120,12 @@ class Ack:
 
 @attrs.frozen
 class Error:
-    """``error`` (ERR-1, ERR-2, ERR-3)."""
+    """``error`` (ERR-1, ERR-2, ERR-3, LIMIT-6)."""
 
     code: ErrorCode
     message: str
     reqId: str | UnsetType = UNSET
+    retryAfterMs: int | UnsetType = UNSET
 
 
 @attrs.frozen
@@ -144,13 +158,14 @@ def ack(saved: int, duplicates: int, rejected: tuple[Rejection, ...]) -> Ack:
 def error(problem: FrameError) -> Error:
     """The ``error`` frame that tells the peer of its problem (ERR-1, ERR-2, ERR-3)."""
     req_id = UNSET if problem.req_id is None else problem.req_id
-    return Error(code=problem.code, message=problem.message, reqId=req_id)
+    wait_ms = UNSET if problem.retry_after_s is None else ceil(problem.retry_after_s * 1000)
+    return Error(code=problem.code, message=problem.message, reqId=req_id, retryAfterMs=wait_ms)
 
 
 def encode(frame: Outgoing) -> bytes:
     """The frame as JSON text in UTF-8 (FRAME-1)."""
     there = {"type": OUTGOING[type(frame)]}
-    there |= attrs.asdict(frame, filter=lambda _member, value: value is not UNSET)
+    there |= attrs.asdict(frame, filter=lambda _member, value: value is not UNSET and not isinstance(value, Cause))
     try:
         return msgspec.json.encode(there)
     except UnicodeEncodeError:  # a reqId with a lone surrogate, which has to come back as it came (FRAME-8)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any, NoReturn
 
-__all__ = ["MAX_DEPTH", "depth", "elements", "loads", "members", "openers"]
+__all__ = ["MAX_DEPTH", "depth", "dumps", "elements", "loads", "members", "openers"]
 
 MAX_DEPTH = 128
 """Levels of nesting that a frame may have, its own object being the first (FRAME-9)."""
@@ -46,6 +46,20 @@ def loads(text: str) -> Any:
     :raises RecursionError: where it is nested deeper than the interpreter can follow.
     """
     return _DECODER.decode(text)
+
+
+def dumps(value: Any) -> bytes:
+    """JSON text in UTF-8, without spaces; lone surrogates are escaped (FRAME-8).
+
+    :raises TypeError: where it holds something that JSON has no form for.
+    :raises ValueError: where it holds itself, or a number that is infinite or none.
+    :raises RecursionError: where it is nested deeper than the interpreter can follow.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
 def openers(text: str | bytes) -> int:

@@ -1,15 +1,17 @@
 """Queries: the window, the filters and the page that a client asks for (SPEC.md section 6)."""
 
+from collections.abc import Mapping
 from typing import Any, NewType
 
 import attrs
-from cattrs import Converter
+from cattrs import ClassValidationError, Converter
 
+from wsproto_tracker.errors import ConfigurationError
 from wsproto_tracker.protocol.events import Level
 from wsproto_tracker.protocol.timestamps import parse_timestamp
-from wsproto_tracker.structuring import Fault, strict_converter
+from wsproto_tracker.structuring import Fault, faults, strict_converter
 
-__all__ = ["Query", "query_converter"]
+__all__ = ["Query", "query_converter", "query_of"]
 
 Instant = NewType("Instant", int)
 Limit = NewType("Limit", int)
@@ -76,3 +78,17 @@ def query_converter() -> Converter:
     converter.register_structure_hook(Limit, at_least(0))
     converter.register_structure_hook(PageNumber, at_least(1))
     return converter
+
+
+_CONVERTER = query_converter()
+
+
+def query_of(members: Mapping[str, Any]) -> Query:
+    """A query from what a program asks for.
+
+    :raises ConfigurationError: naming every member that cannot be read.
+    """
+    try:
+        return _CONVERTER.structure(members, Query)
+    except ClassValidationError as error:
+        raise ConfigurationError("; ".join(faults(error))) from None

@@ -7,6 +7,7 @@
     │   ├── sealing, maintenance    which blocks come and which go
     │   └── block, run              how events are packed
     ├── reading     what a query sees
+    ├── damage      blocks that are not as they were written
     └── database    the SQLite file; loading, connection, schema
 
     memory          a plain list, the oracle of the tests
@@ -14,10 +15,21 @@
 
 from wsproto_tracker.store.checksum import combine_crc32
 from wsproto_tracker.store.connection import Durability
-from wsproto_tracker.store.contract import Answer, Appended, Chunk, EventStore, OnStored, Outage, Receipt
+from wsproto_tracker.store.contract import (
+    Answer,
+    Appended,
+    Chunk,
+    Commit,
+    EventStore,
+    OnCommitted,
+    OnStored,
+    Outage,
+    Receipt,
+    StoreStatus,
+)
 from wsproto_tracker.store.engine import TimelineStore, open_timeline
 from wsproto_tracker.store.memory import MemoryStore
-from wsproto_tracker.store.run import crc32, deflated
+from wsproto_tracker.store.run import crc32, deflated, inflate
 from wsproto_tracker.store.timeline import Capacity
 
 __all__ = [
@@ -25,15 +37,19 @@ __all__ = [
     "Appended",
     "Capacity",
     "Chunk",
+    "Commit",
     "Durability",
     "EventStore",
     "MemoryStore",
+    "OnCommitted",
     "OnStored",
     "Outage",
     "Receipt",
+    "StoreStatus",
     "TimelineStore",
     "combine_crc32",
     "crc32",
     "deflated",
+    "inflate",
     "open_timeline",
 ]

@@ -11,7 +11,7 @@ import attrs
 from wsproto_tracker.store.fields import app_of
 from wsproto_tracker.store.run import Row, Seal, pack
 
-__all__ = ["Block", "Key", "Packed", "Shape", "Snapshot", "count_apps", "cut", "key_of", "pack_block"]
+__all__ = ["Block", "Key", "Packed", "Shape", "Snapshot", "State", "count_apps", "cut", "key_of", "pack_block"]
 
 Key = tuple[int, int]
 """A place in the timeline: (instant, arrival)."""
@@ -70,17 +70,56 @@ class Block:
 
 
 @attrs.frozen
+class State:
+    """Where a store stands.
+
+    :ivar last_arrival: the number that the newest arrival got.
+    :ivar batch_begins: the first arrival of the batch that came last.
+    :ivar horizon: events whose arrival is not above it are gone.
+    """
+
+    last_arrival: int = 0
+    batch_begins: int = 1
+    horizon: int = 0
+
+    def with_horizon(self, horizon: int) -> "State":
+        """With the horizon moved on to there; it never moves back."""
+        return attrs.evolve(self, horizon=max(self.horizon, horizon))
+
+    def with_at_most(self, max_events: int) -> "State":
+        """With so many events left, or with those of the batch that came last if these are more."""
+        return self.with_horizon(min(self.last_arrival - max_events, self.batch_begins - 1))
+
+
+@attrs.frozen
 class Snapshot:
     """The timeline at a moment.
 
     :ivar blocks: oldest first.
     :ivar rows: the open rows, oldest first.
-    :ivar horizon: events whose arrival is not above it are gone.
     """
 
     blocks: tuple[Block, ...]
     rows: tuple[Row, ...]
-    horizon: int
+    state: State
+
+    @property
+    def horizon(self) -> int:
+        """Events whose arrival is not above it are gone."""
+        return self.state.horizon
+
+    @property
+    def visible_events(self) -> int:
+        """How many events are not gone, were the arrivals of each block spread evenly."""
+        horizon = self.horizon
+        sound = (block for block in self.blocks if not block.is_damaged)
+        sealed = sum(block.seal.count * (1 - block.dead_share(horizon)) for block in sound)
+        return round(sealed) + sum(arrival > horizon for _, arrival, _ in self.rows)
+
+    @property
+    def stored_bytes(self) -> int:
+        """What blocks take on disk, and the text of the open rows."""
+        return sum(block.stored_bytes for block in self.blocks) + sum(len(text) for _, _, text in self.rows)
 
 
 @attrs.frozen

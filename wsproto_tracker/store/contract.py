@@ -6,6 +6,8 @@
   (ACK-4). Between the two a store may gather the batches of many connections.
 - A store is given ``on_stored`` when it is made, and calls it with the events that become visible, in the order of
   their arrival, before ``committed`` returns (X-SUB-1). It must not wait.
+- It is given ``on_committed`` as well, and calls it once for each transaction that kept batches. It must not wait
+  either.
 - Capacity is first in, first out by arrival; an erased event keeps its place until its turn comes. The last batch
   of which something was stored is never what goes.
 - An event whose client-given id is there already for its app is not stored again (X-DUP-1). A store remembers such an
@@ -21,9 +23,35 @@ from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.store.run import Seal, inflate
 
-__all__ = ["Answer", "Appended", "Chunk", "EventStore", "OnStored", "Outage", "Receipt"]
+__all__ = [
+    "Answer",
+    "Appended",
+    "Chunk",
+    "Commit",
+    "EventStore",
+    "OnCommitted",
+    "OnStored",
+    "Outage",
+    "Receipt",
+    "StoreStatus",
+]
 
 OnStored = Callable[[Sequence[Event]], None]
+
+
+@attrs.frozen
+class Commit:
+    """A transaction that kept batches.
+
+    :ivar events: how many events it stored.
+    :ivar seconds: how long it took, the wait for its turn included.
+    """
+
+    events: int
+    seconds: float
+
+
+OnCommitted = Callable[[Commit], None]
 
 
 @attrs.frozen
@@ -46,6 +74,29 @@ class Outage:
     """
 
     reason: str
+
+
+@attrs.frozen(kw_only=True)
+class StoreStatus:
+    """Where a store stands.
+
+    :ivar events: how many a query can find, about: of a block that is partly gone, the share is estimated.
+    :ivar blocks: how many sealed blocks there are.
+    :ivar stored_bytes: what its events take: as they lie in blocks, and the text of those that are in none.
+    :ivar file_bytes: what its file took when something was last written, without its log; 0 for a store in memory.
+    :ivar evicted: how many events have gone since the store was made, because of its capacity. One that was erased
+        counts when its turn comes.
+    :ivar uncommitted_bytes: memory that batches take on their way to the disk.
+    :ivar damages: how many parts were found damaged, and are left out.
+    """
+
+    events: int
+    blocks: int = 0
+    stored_bytes: int
+    file_bytes: int = 0
+    evicted: int
+    uncommitted_bytes: int = 0
+    damages: int = 0
 
 
 class Receipt(Protocol):
@@ -83,7 +134,7 @@ class Chunk:
     @property
     def text(self) -> bytes:
         """The text, inflated where it has to be."""
-        return self.data if self.seal is None else inflate(self.data)
+        return self.data if self.seal is None else inflate(self.data, self.seal.text_bytes + 1)
 
 
 @attrs.frozen
@@ -115,13 +166,26 @@ class EventStore(Protocol):
         """
         ...
 
-    async def query(self, query: Query) -> Answer:
+    async def query(self, query: Query, apps: frozenset[str] | None = None) -> Answer:
         """Answer from everything that is committed; what is appended while the answer is read does not change it.
 
+        :param apps: the apps whose events are seen, as if there were no others; ``None`` for all.
         :raises UnavailableError: if it cannot be read now; reading the chunks may raise it as well.
         """
         ...
 
     async def erase(self, *, user: str | None = None, app: str | None = None) -> int:
         """Erase the events of a user, of an app, or of a user in an app; returns how many there were."""
+        ...
+
+    @property
+    def outage(self) -> Outage | None:
+        """The outage that the last attempt to save something has met; ``None`` where it went well, or there was none.
+
+        While there is one, a store goes on trying, whether or not something waits.
+        """
+        ...
+
+    def status(self) -> StoreStatus:
+        """Where it stands at this moment; asks no disk, and takes milliseconds at the most."""
         ...

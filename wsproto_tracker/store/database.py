@@ -3,6 +3,7 @@
 Invariants, which hold after each transaction:
 
 - An event is in the journal or in one block, never in both. Its arrival is at most ``state.last_arrival``.
+- The id of an entry of the journal is its first arrival. All arrivals of an entry come before those of the next.
 - The row of a block in ``blocks`` never changes, but for ``is_damaged``: a block is replaced by others.
 - ``block_data`` has a row for each row of ``blocks``. It may have others: blocks that were replaced, and whose data is
   kept while some answer may still read it. Those are deleted when no one holds the ``Block``, or at the next start.
@@ -12,20 +13,19 @@ There are two connections, one to write and one to read, each used by one thread
 connection for both.
 """
 
-import logging
 import os
 import sqlite3
 import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from operator import itemgetter
 from pathlib import Path
 from weakref import ref
 
 import attrs
 
 from wsproto_tracker.errors import StoreError, UnavailableError
-from wsproto_tracker.protocol.timestamps import format_instant
-from wsproto_tracker.store.block import Block, Packed
+from wsproto_tracker.store.block import Block, Packed, State
 from wsproto_tracker.store.connection import (
     BUSY_TIMEOUT_S,
     Durability,
@@ -35,13 +35,14 @@ from wsproto_tracker.store.connection import (
     open_memory,
     translated,
 )
-from wsproto_tracker.store.loading import BLOCK_COLUMNS, SEAL_COLUMNS, Loaded, State, columns_of, load, with_checksum
-from wsproto_tracker.store.run import DamageError, Row, pack, read_rows
+from wsproto_tracker.store.loading import BLOCK_COLUMNS, SEAL_COLUMNS, Loaded, columns_of, load, with_checksum
+from wsproto_tracker.store.run import DamageError, Row, pack
 
-__all__ = ["Database", "noting_damage", "read_block"]
+__all__ = ["Database"]
 
-_LOG = logging.getLogger("wsproto_tracker.store")
 _CHECKPOINT_BYTES = 4 * 1024 * 1024
+_MOST_ASKED = 500  # ids that are looked up with one statement
+_NO_BLOCK = -1  # stands for data that is of no block
 
 
 class Database:
@@ -63,6 +64,8 @@ class Database:
         self._reading = threading.RLock()
         self._writing = self._reading if self._reader is self._writer else threading.RLock()
         self._is_closed = False
+        self.file_bytes = 0
+        """What the file took when something was last written, without its log; 0 for a database in memory."""
         self._identity = self._identify()
         self._retired: dict[int, ref[Block] | None] = {}
         self._next_id = 0 if read_only else self._first_free_id()
@@ -108,8 +111,8 @@ class Database:
         index, data = self._read_column("run_index, run_data", block)
         return index, data
 
-    def given_arrivals(self) -> list[int]:
-        """The arrivals of the events whose id a client gave."""
+    def given_arrivals(self) -> list[object]:
+        """The arrivals of the events whose id a client gave; what is damaged is there as it is."""
         with self._read() as reader:
             return [arrival for (arrival,) in reader.execute("SELECT arrival FROM given_ids")]
 
@@ -172,13 +175,24 @@ class Database:
             raise UnavailableError("the store is closed")
 
     def _identify(self) -> tuple[int, int] | None:
-        """Which file it is, whatever its name is."""
+        """Which file it is, whatever its name is; its size is noted by the way."""
         if self.path is None:
             return None
         with suppress(OSError):
             status = os.stat(self.path)
+            self.file_bytes = status.st_size
             return status.st_dev, status.st_ino
         return None
+
+    def probe(self, count: int) -> None:
+        """Write so many bytes as if they were the data of a block, and delete them again.
+
+        :raises UnavailableError: if that is not possible now.
+        """
+        with self.transaction():
+            self._writer.execute("INSERT OR REPLACE INTO block_data VALUES (?, x'', zeroblob(?))", (_NO_BLOCK, count))
+        self._retired[_NO_BLOCK] = None
+        self._delete_data([_NO_BLOCK])
 
     def _check_in_place(self) -> None:
         """Refuse to write to a file that nobody will find again, though the system would let it be written.
@@ -193,10 +207,15 @@ class Database:
         self._next_id += 1
         return self._next_id - 1
 
-    def arrival_of(self, digest: bytes) -> int | None:
-        """The arrival of the event with a given id; it may be beyond the horizon."""
-        found = self._writer.execute("SELECT arrival FROM given_ids WHERE digest = ?", (digest,)).fetchone()
-        return found[0] if found is not None and isinstance(found[0], int) else None
+    def arrivals_of(self, digests: Sequence[bytes]) -> dict[bytes, int]:
+        """The arrivals of the events with these given ids, as far as there are any; they may be beyond the horizon."""
+        found: dict[bytes, int] = {}
+        for start in range(0, len(digests), _MOST_ASKED):
+            asked = digests[start : start + _MOST_ASKED]
+            places = ",".join("?" * len(asked))
+            rows = self._writer.execute(f"SELECT digest, arrival FROM given_ids WHERE digest IN ({places})", asked)
+            found.update(row for row in rows if isinstance(row[1], int))
+        return found
 
     def set_state(self, state: State, before: State | None = None) -> None:
         """Move on from the state before, if one is given.
@@ -210,11 +229,12 @@ class Database:
         self._writer.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?, ?)", with_checksum(attrs.astuple(state)))
 
     def add_to_journal(self, rows: Sequence[Row]) -> int:
-        """Write events, at least one, oldest first; returns how long their text is."""
+        """Write an entry of events, at least one, oldest first; returns how long their text is."""
         seal, index, data = pack(rows)
+        first = min(map(itemgetter(1), rows))
         self._writer.execute(
-            f"INSERT INTO journal ({SEAL_COLUMNS}, run_index, run_data) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*attrs.astuple(seal), index, data),
+            f"INSERT INTO journal (id, {SEAL_COLUMNS}, run_index, run_data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (first, *attrs.astuple(seal), index, data),
         )
         return seal.text_bytes
 
@@ -222,7 +242,7 @@ class Database:
         """Remember ids that clients gave, by digest."""
         self._writer.executemany("INSERT OR REPLACE INTO given_ids VALUES (?, ?)", arrivals.items())
 
-    def forget_given_ids(self, horizon: int, erased: Iterable[int] = ()) -> None:
+    def forget_given_ids(self, horizon: int, erased: Iterable[object] = ()) -> None:
         """Forget the ids of events that are gone."""
         self._writer.execute("DELETE FROM given_ids WHERE arrival <= ?", (horizon,))
         self._writer.executemany("DELETE FROM given_ids WHERE arrival = ?", ((arrival,) for arrival in erased))
@@ -236,10 +256,20 @@ class Database:
         reached = "SELECT max(arrival) FROM received WHERE arrival <= ?"
         self._writer.execute(f"DELETE FROM received WHERE arrival < ({reached})", (horizon,))
 
-    def replace(
-        self, removed: Iterable[Block], added: Iterable[Packed], damaged: Iterable[Block], journal: Sequence[Row]
-    ) -> int:
-        """Replace blocks by others, and the journal by the rows that stay in it; returns how long their text is."""
+    def rewrite_journal(self, gone_until: int, rows: Sequence[Row]) -> None:
+        """Write those entries anew that hold an event that is no longer open.
+
+        :param gone_until: the newest arrival of such an event.
+        :param rows: all that are still open, oldest first.
+        """
+        found = self._writer.execute("SELECT min(id) FROM journal WHERE id > ?", (gone_until,)).fetchone()[0]
+        left = rows if found is None else [row for row in rows if row[1] < found]
+        self._writer.execute("DELETE FROM journal WHERE id <= ?", (gone_until,))
+        if left:
+            self.add_to_journal(left)
+
+    def replace(self, removed: Iterable[Block], added: Iterable[Packed], damaged: Iterable[Block]) -> None:
+        """Replace blocks by others."""
         self._writer.executemany("DELETE FROM blocks WHERE id = ?", ((block.id,) for block in removed))
         self._writer.executemany("UPDATE blocks SET is_damaged = 1 WHERE id = ?", ((block.id,) for block in damaged))
         for packed in added:
@@ -249,8 +279,6 @@ class Database:
             self._writer.execute(
                 "INSERT INTO block_data VALUES (?, ?, ?)", (packed.block.id, packed.index, packed.data)
             )
-        self._writer.execute("DELETE FROM journal")
-        return self.add_to_journal(journal) if journal else 0
 
     def delete_blocks_but(self, kept: Iterable[int]) -> None:
         """Delete what was known of all other blocks: the damaged ones, and those whose description is damaged."""
@@ -357,32 +385,3 @@ class Database:
                 self._reader.backup(copy)
         except sqlite3.DatabaseError as error:
             raise translated(error, str(destination)) from None
-
-
-def read_block(database: Database, block: Block) -> list[Row]:
-    """The rows of a block, oldest first.
-
-    :raises DamageError: if they are not what was written; the block is marked, and a line logged.
-    """
-    with noting_damage(block):
-        return read_rows(block.seal, *database.read(block))
-
-
-@contextmanager
-def noting_damage(block: Block) -> Generator[None, None, None]:
-    """Mark a block that turns out to be damaged, so that nothing of it is used any more, and say so once."""
-    try:
-        yield
-    except DamageError as error:
-        if not block.is_damaged:
-            first, last = (format_instant(instant) for instant, _ in (block.oldest, block.newest))
-            _LOG.error(
-                "block %d is damaged (%s); its %d events from %s to %s are left out",
-                block.id,
-                error,
-                block.seal.count,
-                first,
-                last,
-            )
-        block.is_damaged = True
-        raise

@@ -1,16 +1,18 @@
 """``TimelineStore``: the event store on a timeline in SQLite.
 
 One task writes. Batches that come while it is busy are committed together in its next transaction, so that many share
-one wait for the disk. Queries read beside it, each from one snapshot.
+one wait for the disk. Another task seals, beside the commits but for the transaction in which it writes what it has
+packed. Queries read beside both, each from one snapshot.
 
 While nothing can be written (an *outage*), patient batches wait, impatient ones fail after the next attempt, and there
-is an attempt each second as long as something waits.
+is an attempt each second. Where nothing waits, some bytes are written for a trial: who is told to come back when there
+is no outage any more would wait for ever otherwise, and so would the store.
 """
 
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,7 +26,17 @@ from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.store.block import Shape
 from wsproto_tracker.store.connection import Durability
-from wsproto_tracker.store.contract import Answer, Appended, Chunk, OnStored, Receipt
+from wsproto_tracker.store.contract import (
+    Answer,
+    Appended,
+    Chunk,
+    Commit,
+    OnCommitted,
+    OnStored,
+    Outage,
+    Receipt,
+    StoreStatus,
+)
 from wsproto_tracker.store.database import Database
 from wsproto_tracker.store.queue import BatchQueue
 from wsproto_tracker.store.reading import Reader, Segment
@@ -35,15 +47,16 @@ __all__ = ["TimelineStore", "open_timeline"]
 _LOG = logging.getLogger("wsproto_tracker.store")
 
 _RETRY_S = 1.0
+_TRIAL_BYTES = 64 * 1024
 _STEP_S = 0.02  # for which a query keeps its thread
 _STEP_BYTES = 512 * 1024  # of an answer that are read ahead
-_QUERY_THREADS = 2
+_QUERY_THREADS = 1  # there is one connection to read with, and a second thread would delay commits more than it helps
 
 T = TypeVar("T")
 
 
 class TimelineStore:
-    """An event store on a timeline. ``open_timeline`` makes it, and runs the task that writes.
+    """An event store on a timeline. ``open_timeline`` makes it, and runs the tasks that write and seal.
 
     :param max_uncommitted_bytes: memory that batches may take on their way to the disk; one alone may take more.
     """
@@ -54,25 +67,30 @@ class TimelineStore:
         timeline: Timeline,
         capacity: Capacity,
         on_stored: OnStored,
+        on_committed: OnCommitted,
         max_uncommitted_bytes: int,
     ) -> None:
         self._database = database
         self._timeline = timeline
         self._capacity = capacity
         self._on_stored = on_stored
+        self._on_committed = on_committed
         self._queue = BatchQueue(max_uncommitted_bytes)
         self._changing = trio.Lock()
+        self._rewriting = trio.Lock()  # blocks are replaced by one at a time; taken before ``_changing``
+        self._sealing_wanted = trio.Event()
         self._retry_at = -math.inf
         self._seal_at = -math.inf
+        self._why_not_sealed = ""
         self._readers = trio.CapacityLimiter(_QUERY_THREADS)
 
     async def append(self, events: Sequence[Event], *, is_patient: bool = True) -> Receipt:
         """Take a batch in; see the contract."""
         return await self._queue.put(events, is_patient=is_patient)
 
-    async def query(self, query: Query) -> Answer:
+    async def query(self, query: Query, apps: frozenset[str] | None = None) -> Answer:
         """Answer from what is committed; see the contract."""
-        reader = Reader(self._database, self._timeline.snapshot, query)
+        reader = Reader(self._database, self._timeline.snapshot, query, apps)
         remaining = reader.segments()
         segments: list[Segment] = []
         is_done = False
@@ -92,7 +110,8 @@ class TimelineStore:
         """
         if user is None and app is None:
             raise ValueError("expected a user, an app, or both")
-        erased = await self._change(partial(self._timeline.erase, user, app))
+        async with self._rewriting:
+            erased = await self._change(partial(self._timeline.erase, user, app))
         try:
             await self._change(self._timeline.purge)
         except UnavailableError as error:
@@ -106,12 +125,31 @@ class TimelineStore:
         """How many blocks and other parts were found damaged; what they held is left out of all answers."""
         return self._timeline.damages
 
+    @property
+    def outage(self) -> Outage | None:
+        """The outage that the last attempt to save something has met; see the contract."""
+        return self._queue.outage
+
+    def status(self) -> StoreStatus:
+        """Where it stands; see the contract."""
+        snapshot = self._timeline.snapshot
+        return StoreStatus(
+            events=snapshot.visible_events,
+            blocks=len(snapshot.blocks),
+            stored_bytes=snapshot.stored_bytes,
+            file_bytes=self._database.file_bytes,
+            evicted=snapshot.horizon,
+            uncommitted_bytes=self._queue.waiting_bytes,
+            damages=self.damages,
+        )
+
     async def compact(self) -> None:
         """Make the file as small as it can be.
 
         :raises UnavailableError: if it is not possible now.
         """
-        await self._change(self._timeline.repack)
+        async with self._rewriting:
+            await self._change(self._timeline.repack)
         await self._change(self._timeline.purge)
 
     # --- the writer
@@ -130,35 +168,61 @@ class TimelineStore:
             self._queue.give_up(f"the store has failed: {error}")
             raise
 
+    async def seal(self) -> None:
+        """Seal when it is time, until ``close`` was called. A cancellation does not end it.
+
+        :raises StoreError: if the store cannot go on.
+        """
+        with trio.CancelScope(shield=True):
+            while True:
+                with trio.move_on_at(self._seal_at if self._why_not_sealed else math.inf):
+                    await self._sealing_wanted.wait()
+                if self._queue.is_closed:
+                    break
+                self._sealing_wanted = trio.Event()
+                async with self._rewriting:
+                    await self._seal()
+
     async def _write(self) -> None:
-        """Commit what waits, and seal if it is time. Where there is far too much to seal, that comes first."""
-        if self._timeline.sealing_is_overdue and not self._queue.is_closed and not await self._seal():
-            return
+        """Commit what waits, and ask for a sealing if it is time. Where far too much is open, that comes first."""
+        if self._timeline.sealing_is_overdue and not self._queue.is_closed:
+            async with self._rewriting:  # the sealing that goes on may be enough
+                if self._timeline.sealing_is_overdue and not await self._seal():
+                    self._begin_outage(self._why_not_sealed)
+                    return
         if self._queue.batches:
             await self._commit()
-        if self._queue.outage is None and (self._timeline.sealing_is_due or await self._expired()):
-            await self._seal()
+        elif self._queue.outage is not None:
+            await self._try()
+        is_due = self._timeline.sealing_is_due and not self._rewriting.locked()  # else that sees to it
+        if self._queue.outage is None and (is_due or await self._expired()):
+            self._sealing_wanted.set()
 
     def close(self) -> None:
-        """Commit what waits, if it can be done at once, and end ``write``."""
+        """Commit what waits, if it can be done at once, and end ``write`` and ``seal``."""
         self._queue.close("the store is closed")
+        self._sealing_wanted.set()
 
     async def _pause(self) -> None:
-        """Wait until there is something to write and, in an outage, until it is time for an attempt."""
-        interval_s = math.inf if self._capacity.max_age_s is None else self._capacity.mark_interval_s
-        with trio.move_on_after(interval_s):
-            await self._queue.wait()
+        """Wait until there is something to write or, in an outage, until it is time for an attempt."""
+        if self._queue.outage is None:
+            interval_s = math.inf if self._capacity.max_age_s is None else self._capacity.mark_interval_s
+            with trio.move_on_after(interval_s):
+                await self._queue.wait()
         with trio.move_on_at(self._retry_at):
             await self._queue.wait_closed()
 
     async def _commit(self) -> None:
         group = self._queue.batches
+        before = perf_counter()
         try:
             outcomes = await self._change(partial(self._timeline.commit, [waiting.events for waiting in group]))
         except UnavailableError as error:
             self._begin_outage(str(error))
             return
-        if any(stored for stored, _ in outcomes):
+        count = sum(len(stored) for stored, _ in outcomes)
+        self._on_committed(Commit(count, perf_counter() - before))
+        if count:
             self._end_outage()
         for waiting, (stored, duplicates) in zip(group, outcomes, strict=True):
             self._queue.let_go(waiting)
@@ -166,24 +230,32 @@ class TimelineStore:
                 self._on_stored(stored)
             waiting.succeed(Appended(len(stored), duplicates))
 
+    async def _try(self) -> None:
+        """Try whether the outage is over, though nothing waits."""
+        try:
+            await self._change(partial(self._database.probe, _TRIAL_BYTES))
+        except UnavailableError as error:
+            self._begin_outage(str(error))
+        else:
+            self._end_outage()
+
     async def _seal(self) -> bool:
-        """Seal, unless that failed a moment ago; whether it was done. If it is overdue, a failure is an outage."""
-        if trio.current_time() >= self._seal_at or self._queue.is_closed:
-            try:
-                await self._change(self._timeline.seal)
-                await trio.to_thread.run_sync(self._database.checkpoint)
-            except UnavailableError as error:
-                if self._timeline.sealing_is_overdue:
-                    self._begin_outage(str(error))
-                elif self._seal_at == -math.inf:
-                    _LOG.warning("sealing is delayed: %s; trying again every %g s", error, _RETRY_S)
-                self._seal_at = trio.current_time() + _RETRY_S
-                return False
-            self._seal_at = -math.inf
-            return True
-        if self._timeline.sealing_is_overdue:
-            self._retry_at = self._seal_at
-        return False
+        """Seal, unless that failed a moment ago; whether it was done. ``_rewriting`` is held meanwhile."""
+        if trio.current_time() < self._seal_at:
+            return False
+        try:
+            planned = await trio.to_thread.run_sync(self._timeline.plan_sealing)
+            await self._change(partial(self._timeline.apply_sealing, *planned))
+            await trio.to_thread.run_sync(self._database.checkpoint)
+        except UnavailableError as error:
+            if not self._why_not_sealed:
+                _LOG.warning("sealing is delayed: %s; trying again every %g s", error, _RETRY_S)
+            self._why_not_sealed = str(error)
+            self._seal_at = trio.current_time() + _RETRY_S
+            return False
+        self._why_not_sealed = ""
+        self._seal_at = -math.inf
+        return True
 
     async def _expired(self) -> bool:
         """Whether events have become too old."""
@@ -268,6 +340,7 @@ async def open_timeline(
     capacity: Capacity = Capacity(),
     *,
     on_stored: OnStored = lambda _events: None,
+    on_committed: OnCommitted = lambda _commit: None,
     durability: Durability = "full",
     max_uncommitted_bytes: int = 32 * 1024 * 1024,
     shape: Shape = Shape(),
@@ -287,25 +360,32 @@ async def open_timeline(
         if capacity.max_bytes is not None:
             with suppress(UnavailableError):  # the next sealing sees to it
                 await trio.to_thread.run_sync(timeline.seal)
-        store = TimelineStore(database, timeline, capacity, on_stored, max_uncommitted_bytes)
-        failure: Exception | None = None
-        async with trio.open_nursery() as nursery:
+        store = TimelineStore(database, timeline, capacity, on_stored, on_committed, max_uncommitted_bytes)
+        failure: BaseException | None = None
+        try:
+            async with trio.open_nursery() as nursery:
 
-            async def write() -> None:
-                nonlocal failure
+                async def run(task: Callable[[], Awaitable[None]]) -> None:
+                    nonlocal failure
+                    try:
+                        await task()
+                    except Exception as error:
+                        failure = failure or error
+                        nursery.cancel_scope.cancel()
+
+                nursery.start_soon(run, store.write)
+                nursery.start_soon(run, store.seal)
                 try:
-                    await store.write()
-                except Exception as error:
-                    failure = error
-                    nursery.cancel_scope.cancel()
-
-            nursery.start_soon(write)
-            try:
-                yield store
-            except Exception as error:
-                failure = failure or error
-            finally:
-                store.close()
+                    yield store
+                except trio.Cancelled:
+                    raise
+                except BaseException as error:
+                    failure = failure or error
+                finally:
+                    store.close()
+        except BaseException:  # a cancellation from outside does not hide the error
+            if failure is None:
+                raise
         if failure is not None:
             raise failure  # as it is: the nursery would wrap it in a group
     finally:

@@ -47,7 +47,7 @@ def app_of(text: bytes) -> str:
 
 
 def matches_fields(text: bytes, query: Query) -> bool:
-    """Whether a stored event passes every filter but those of the window (FILTER-3, FILTER-4)."""
+    """Whether a stored event passes every filter but those of the window and the app (FILTER-3, FILTER-4)."""
     fields = fields_of(text)
     return (
         (query.type is None or fields.type == query.type)
@@ -55,7 +55,6 @@ def matches_fields(text: bytes, query: Query) -> bool:
         and (query.userId is None or fields.userId == query.userId)
         and (query.sessionId is None or fields.sessionId == query.sessionId)
         and (query.groupId is None or fields.groupId == query.groupId)
-        and (query.appId is None or fields.appId == query.appId)
         and (query.search is None or query.search.lower() in searchable(text))
     )
 

@@ -157,5 +157,7 @@ def _faults(rows: list[Row], seen: _Seen) -> Iterator[str]:
 
 def _lost_ids(database: Database, loaded: Loaded, seen: _Seen) -> Iterator[str]:
     for arrival in database.given_arrivals():
-        if arrival > loaded.state.horizon and not seen.has_met(arrival):
+        if not isinstance(arrival, int):
+            yield "an id is remembered of an arrival that is no number"
+        elif arrival > loaded.state.horizon and not seen.has_met(arrival):
             yield f"an id is remembered of arrival {arrival}, which is not there"

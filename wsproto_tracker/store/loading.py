@@ -9,10 +9,10 @@ from typing import Any
 import attrs
 import msgspec
 
-from wsproto_tracker.store.block import Block
+from wsproto_tracker.store.block import Block, State
 from wsproto_tracker.store.run import DamageError, Row, Seal, read_rows
 
-__all__ = ["BLOCK_COLUMNS", "SEAL_COLUMNS", "Loaded", "State", "columns_of", "load", "with_checksum"]
+__all__ = ["BLOCK_COLUMNS", "SEAL_COLUMNS", "Loaded", "columns_of", "load", "with_checksum"]
 
 SEAL_COLUMNS = "count, text_bytes, text_crc32, data_crc32, index_crc32"
 BLOCK_COLUMNS = (
@@ -21,26 +21,9 @@ BLOCK_COLUMNS = (
 )
 
 
-@attrs.frozen
-class State:
-    """Where a store stands.
-
-    :ivar last_arrival: the number that the newest arrival got.
-    :ivar batch_begins: the first arrival of the batch that came last.
-    :ivar horizon: events whose arrival is not above it are gone.
-    """
-
-    last_arrival: int = 0
-    batch_begins: int = 1
-    horizon: int = 0
-
-    def with_horizon(self, horizon: int) -> "State":
-        """With the horizon moved on to there; it never moves back."""
-        return attrs.evolve(self, horizon=max(self.horizon, horizon))
-
-    def with_at_most(self, max_events: int) -> "State":
-        """With so many events left, or with those of the batch that came last if these are more."""
-        return self.with_horizon(min(self.last_arrival - max_events, self.batch_begins - 1))
+_MOST_IN_AN_ENTRY = 1_000_000  # so that a damaged count does not take all arrivals there are
+_MOST_LOST = 1_000_000  # arrivals at the end; so that one damaged number does not make all events look old
+_FAR = 2**62  # leaves arrivals to give
 
 
 @attrs.frozen
@@ -50,6 +33,7 @@ class Loaded:
     :ivar is_new: whether it holds nothing yet, not even a state.
     :ivar blocks: those that can be used, oldest first.
     :ivar rows: the events of the journal.
+    :ivar is_journal_in_order: whether its entries have the ids that they should have; early files have others.
     :ivar received: arrivals and the second at which each came.
     :ivar damaged: ids of blocks that were found damaged before.
     :ivar problems: a sentence for everything that was found damaged now.
@@ -59,6 +43,7 @@ class Loaded:
     is_new: bool
     blocks: list[Block]
     rows: list[Row]
+    is_journal_in_order: bool
     received: list[tuple[int, int]]
     damaged: list[int]
     problems: list[str]
@@ -81,11 +66,14 @@ def load(reader: sqlite3.Connection) -> Loaded:
         else:
             blocks.append(_block(columns))
     rows: list[Row] = []
+    is_in_order = True
     for number, *seal, index, data in reader.execute(
         f"SELECT id, {SEAL_COLUMNS}, run_index, run_data FROM journal ORDER BY id"
     ):
         try:
-            rows += read_rows(Seal(*seal), index, data)
+            found = read_rows(Seal(*seal), index, data)
+            is_in_order = is_in_order and number == min(arrival for _, arrival, _ in found)
+            rows += found
         except DamageError as error:
             problems.append(f"journal entry {number}: {error}")
     columns = reader.execute("SELECT last_arrival, batch_begins, horizon, crc32 FROM state").fetchone()
@@ -96,16 +84,22 @@ def load(reader: sqlite3.Connection) -> Loaded:
         state = State()
     else:
         problems.append("the checksum of its state does not match; what is gone is reckoned anew")
-        last = max([_last_arrival(reader), *(arrival for _, arrival, _ in rows)])
+        sound = [*(block.last_arrival for block in blocks), *(arrival for _, arrival, _ in rows)]
+        last = max([_last_arrival(reader, max(sound) + _MOST_LOST if sound else _FAR), *sound])
         state = State(last, last + 1)
-    return Loaded(state, is_new, blocks, rows, received, damaged, problems)
+    received = [mark for mark in received if mark[0] <= state.last_arrival]
+    return Loaded(state, is_new, blocks, rows, is_in_order, received, damaged, problems)
 
 
-def _last_arrival(reader: sqlite3.Connection) -> int:
-    """The newest arrival that anything speaks of, so that none is given twice."""
-    columns = (("blocks", "last_arrival"), ("given_ids", "arrival"), ("received", "arrival"))
-    statements = [f"SELECT max({name}) FROM {table} WHERE typeof({name}) = 'integer'" for table, name in columns]
-    return max(reader.execute(statement).fetchone()[0] or 0 for statement in statements)
+def _last_arrival(reader: sqlite3.Connection, most: int) -> int:
+    """The newest arrival up to the most that anything speaks of, so that none is given twice."""
+    columns = (("blocks", "last_arrival"), ("given_ids", "arrival"), ("received", "arrival"), ("journal", "id"))
+    statements = [
+        f"SELECT max({name}) FROM {table} WHERE typeof({name}) = 'integer' AND {name} <= ?" for table, name in columns
+    ]
+    held = reader.execute("SELECT max(count) FROM journal WHERE typeof(count) = 'integer'").fetchone()[0] or 0
+    newest = max(reader.execute(statement, (most,)).fetchone()[0] or 0 for statement in statements)
+    return newest + min(held, _MOST_IN_AN_ENTRY)
 
 
 def columns_of(block: Block) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ import attrs
 from wsproto_tracker.store.block import Block, Packed, Shape, Snapshot, cut, pack_block
 from wsproto_tracker.store.fields import app_of, fields_of
 from wsproto_tracker.store.run import DamageError, Row
-from wsproto_tracker.store.sealing import ReadRows, Sealing
+from wsproto_tracker.store.sealing import ReadRows, Sealing, gone_until
 
 __all__ = ["Erasure", "plan_compaction", "plan_erasure"]
 
@@ -54,7 +54,7 @@ def plan_erasure(
             kept = _alive(sorted(set(rows).difference(gone)), snapshot.horizon)
             removed.append(block)
             added += (pack_block(piece, new_id) for piece in cut(kept, shape))
-    return Sealing(tuple(removed), tuple(damaged), tuple(added), open_rows), erased
+    return Sealing(tuple(removed), tuple(damaged), tuple(added), open_rows, snapshot.state.last_arrival), erased
 
 
 def plan_compaction(
@@ -62,6 +62,7 @@ def plan_compaction(
 ) -> Iterator[Sealing]:
     """Rewrite stretches of blocks that would become fewer, or that hold what is gone, one stretch after the other."""
     open_rows = _alive(snapshot.rows, snapshot.horizon)
+    open_until = gone_until(snapshot.rows, open_rows)
     for start in range(0, len(snapshot.blocks), _STRETCH):
         stretch = snapshot.blocks[start : start + _STRETCH]
         rows: list[Row] = []
@@ -76,7 +77,7 @@ def plan_compaction(
         pieces = list(cut(rows, shape))
         if len(pieces) < len(removed) or len(rows) < sum(block.seal.count for block in removed) or damaged:
             added = tuple(pack_block(piece, new_id) for piece in pieces)
-            yield Sealing(tuple(removed), tuple(damaged), added, open_rows)
+            yield Sealing(tuple(removed), tuple(damaged), added, open_rows, open_until)
 
 
 def _alive(rows: Sequence[Row], horizon: int) -> list[Row]:

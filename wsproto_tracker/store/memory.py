@@ -10,7 +10,17 @@ import trio
 from wsproto_tracker.protocol import json_text
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
-from wsproto_tracker.store.contract import Answer, Appended, Chunk, OnStored, Outage, Receipt
+from wsproto_tracker.store.contract import (
+    Answer,
+    Appended,
+    Chunk,
+    Commit,
+    OnCommitted,
+    OnStored,
+    Outage,
+    Receipt,
+    StoreStatus,
+)
 from wsproto_tracker.store.fields import searchable
 
 __all__ = ["MemoryStore"]
@@ -37,12 +47,20 @@ class MemoryStore:
 
     :param max_events: capacity in events, at least 1.
     :param on_stored: is told of every event that is stored.
+    :param on_committed: is told of every batch.
     """
 
-    def __init__(self, max_events: int = 500_000, on_stored: OnStored = lambda _events: None) -> None:
+    def __init__(
+        self,
+        max_events: int = 500_000,
+        on_stored: OnStored = lambda _events: None,
+        on_committed: OnCommitted = lambda _commit: None,
+    ) -> None:
         self._max_events = max_events
         self._on_stored = on_stored
+        self._on_committed = on_committed
         self._last_arrival = 0
+        self._horizon = 0  # events whose arrival is not above it are gone
         self._events: deque[tuple[int, Event]] = deque()  # with their arrivals, in this order
         self._given_ids: set[tuple[str, str]] = set()  # (app, id) of those whose id the client gave
 
@@ -53,14 +71,17 @@ class MemoryStore:
         for event in stored:
             self._last_arrival += 1
             self._events.append((self._last_arrival, event))
-        while stored and self._events[0][0] <= self._last_arrival - max(self._max_events, len(stored)):
+        if stored:
+            self._horizon = max(self._horizon, self._last_arrival - max(self._max_events, len(stored)))
+        while self._events and self._events[0][0] <= self._horizon:
             self._forget(self._events.popleft()[1])
         self._on_stored(stored)
+        self._on_committed(Commit(len(stored), 0.0))
         return _Committed(Appended(len(stored), len(events) - len(stored)))
 
-    async def query(self, query: Query) -> Answer:
+    async def query(self, query: Query, apps: frozenset[str] | None = None) -> Answer:
         """Filter and sort everything, in a thread."""
-        events = [event for _, event in self._events]
+        events = [event for _, event in self._events if apps is None or event.app in apps]
         return await trio.to_thread.run_sync(_answer, events, query)
 
     async def erase(self, *, user: str | None = None, app: str | None = None) -> int:
@@ -73,6 +94,16 @@ class MemoryStore:
             self._forget(event)
         self._events = deque(entry for entry in self._events if entry[1] not in gone)
         return len(gone)
+
+    @property
+    def outage(self) -> Outage | None:
+        """There is never one."""
+        return None
+
+    def status(self) -> StoreStatus:
+        """Count what there is."""
+        stored_bytes = sum(len(event.text) for _, event in self._events)
+        return StoreStatus(events=len(self._events), stored_bytes=stored_bytes, evicted=self._horizon)
 
     def _is_new(self, event: Event) -> bool:
         if not event.has_given_id:

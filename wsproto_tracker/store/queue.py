@@ -86,6 +86,11 @@ class BatchQueue:
         self.is_closed = False
 
     @property
+    def waiting_bytes(self) -> int:
+        """Memory that the batches take that wait."""
+        return self._bytes
+
+    @property
     def batches(self) -> list[Waiting]:
         """The batches that wait, in the order in which they were taken in."""
         return list(self._batches)

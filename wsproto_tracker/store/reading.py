@@ -17,8 +17,9 @@ import attrs
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.store.block import Block, Snapshot, key_of
 from wsproto_tracker.store.contract import Chunk
-from wsproto_tracker.store.database import Database, noting_damage, read_block
-from wsproto_tracker.store.fields import matches_fields
+from wsproto_tracker.store.damage import noting_damage, read_block
+from wsproto_tracker.store.database import Database
+from wsproto_tracker.store.fields import app_of, matches_fields
 from wsproto_tracker.store.run import DamageError, Row, check_data, check_index, read_index
 
 __all__ = ["Reader", "Segment"]
@@ -38,7 +39,7 @@ class Segment:
     :ivar rows: open rows that lie between the block's events, or without a block, oldest first.
     :ivar is_whole: whether all of the block is wanted, and nothing else.
     :ivar count: how many of its events match.
-    :ivar newest: the instant of the newest of these.
+    :ivar newest: the instant of the newest of these, where no segment before it has any.
     """
 
     block: Block | None
@@ -49,9 +50,14 @@ class Segment:
 
 
 class Reader:
-    """Reads what matches a query out of a snapshot. What a damaged block held is left out, and a line logged."""
+    """Reads what matches a query out of a snapshot. What a damaged block held is left out, and a line logged.
 
-    def __init__(self, database: Database, snapshot: Snapshot, query: Query) -> None:
+    :param apps: the apps whose events are seen; ``None`` for all.
+    """
+
+    def __init__(
+        self, database: Database, snapshot: Snapshot, query: Query, apps: frozenset[str] | None = None
+    ) -> None:
         self._database = database
         self._snapshot = snapshot
         self._query = query
@@ -60,7 +66,10 @@ class Reader:
         self._until = _FOREVER if query.until is None else query.until
         filters = (query.type, query.level, query.userId, query.sessionId, query.groupId, query.search)
         self._has_content_filters = any(value is not None for value in filters)
-        self._has_filters = self._has_content_filters or query.appId is not None
+        asked = None if query.appId is None else frozenset([query.appId])
+        self._apps = apps if asked is None else asked if apps is None else asked & apps
+        self._has_filters = self._has_content_filters or self._apps is not None
+        self._has_found = False
 
     def segments(self) -> Iterator[Segment]:
         """Every segment that the window touches, newest first, not yet counted."""
@@ -81,13 +90,17 @@ class Reader:
         return items[bisect_left(items, self._since, key=last) : bisect_right(items, self._until, key=first)]
 
     def count(self, segment: Segment) -> Segment:
-        """Find out how many events of a segment match."""
+        """Find out how many events of a segment match; segments are counted in their order, newest first."""
         block = segment.block
         if block is not None and not segment.rows and self._is_inside(block):
             known = self._known_count(block)
             if known == 0 or (known == block.seal.count and self._is_sound(block)):
+                self._has_found |= known > 0
                 return attrs.evolve(segment, is_whole=True, count=known, newest=block.newest[0])
+            if known is not None and self._has_found and self._is_sound(block):
+                return attrs.evolve(segment, count=known)
         matching = self._matching(segment, read=self._read if self._has_filters else self._read_keys_if_sound)
+        self._has_found |= bool(matching)
         return attrs.evolve(segment, count=len(matching), newest=matching[-1][0] if matching else 0)
 
     def chunks(self, segment: Segment, start: int, stop: int) -> Iterator[Chunk]:
@@ -114,7 +127,8 @@ class Reader:
         return (
             self._since <= instant <= self._until
             and arrival > self._snapshot.horizon
-            and (not self._has_filters or matches_fields(text, self._query))
+            and (self._apps is None or app_of(text) in self._apps)
+            and (not self._has_content_filters or matches_fields(text, self._query))
         )
 
     def _is_inside(self, block: Block) -> bool:
@@ -124,11 +138,13 @@ class Reader:
 
     def _known_count(self, block: Block) -> int | None:
         """How many events of a block in the window match, where that is known without reading it."""
-        if self._has_content_filters:
+        if self._apps is None:
+            known = block.seal.count
+        elif block.apps is not None:
+            known = sum(count for app, count in block.apps.items() if app in self._apps)
+        else:
             return None
-        if self._query.appId is None:
-            return block.seal.count
-        return None if block.apps is None else block.apps.get(self._query.appId, 0)
+        return None if known and self._has_content_filters else known
 
     def _is_sound(self, block: Block) -> bool:
         """Whether the block is as it was written; looked at once for each block and process."""

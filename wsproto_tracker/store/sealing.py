@@ -1,7 +1,7 @@
 """Sealing: open events become blocks, late ones are merged into the blocks that cover them, dead ones are left behind.
 
-It is planned from a snapshot, written in one transaction, and shown to queries after that. Blocks never overlap, before
-or after.
+It is planned from a snapshot, beside the commits that go on meanwhile, written in one transaction, and shown to queries
+after that. Blocks never overlap, before or after.
 """
 
 from bisect import bisect_right
@@ -15,7 +15,7 @@ from wsproto_tracker.errors import UnavailableError
 from wsproto_tracker.store.block import Block, Packed, Shape, cut, key_of, pack_block
 from wsproto_tracker.store.run import DamageError, Row
 
-__all__ = ["Sealing", "is_due", "plan_sealing"]
+__all__ = ["Sealing", "gone_until", "is_due", "plan_sealing"]
 
 _MAX_TIDIED = 4
 _DEAD_ENOUGH = 0.5
@@ -30,13 +30,16 @@ class Sealing:
     :ivar removed: blocks that go, replaced or dead.
     :ivar damaged: blocks that could not be read; they go as well.
     :ivar added: blocks that come.
-    :ivar open_rows: the rows that stay open, oldest first.
+    :ivar open_rows: the rows that stay open of those that were, oldest first.
+    :ivar gone_until: up to this arrival the journal is written anew: the newest of a row that stays open no more, or,
+        so that nothing else is left in the journal either, the newest there is.
     """
 
     removed: tuple[Block, ...]
     damaged: tuple[Block, ...]
     added: tuple[Packed, ...]
     open_rows: list[Row]
+    gone_until: int
 
     def apply(self, blocks: Sequence[Block]) -> tuple[Block, ...]:
         """The blocks afterwards, oldest first."""
@@ -92,7 +95,13 @@ def plan_sealing(
                 left += rows
                 continue
         added += (pack_block(piece, new_id) for piece in cut(rows, shape))
-    return Sealing(tuple(removed), tuple(damaged), tuple(added), sorted(left))
+    left.sort()
+    return Sealing(tuple(removed), tuple(damaged), tuple(added), left, gone_until(open_rows, left))
+
+
+def gone_until(rows: Sequence[Row], left: Sequence[Row]) -> int:
+    """The newest arrival of the rows that are not among those that are left; 0 if there is none."""
+    return max({arrival for _, arrival, _ in rows}.difference(arrival for _, arrival, _ in left), default=0)
 
 
 def _keep_from(rows: Sequence[Row], shape: Shape) -> int:

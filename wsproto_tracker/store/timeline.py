@@ -7,23 +7,25 @@ Invariants:
 - An arrival is given once, one after the other. Visible is what has an arrival above the horizon, which only grows.
 - A snapshot never changes. It is replaced when what it shows is on disk, and an answer is read from one snapshot.
 
-The methods that change it block. They run in a worker thread, one at a time.
+The methods that change it block. They run in a worker thread, one at a time. A sealing may be planned beside commits,
+but not beside anything else that changes blocks.
 """
 
 import logging
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from hashlib import blake2b
 
 import attrs
 
 from wsproto_tracker.errors import UnavailableError
 from wsproto_tracker.protocol.events import Event
-from wsproto_tracker.store.block import Block, Packed, Shape, Snapshot
-from wsproto_tracker.store.database import Database, read_block
-from wsproto_tracker.store.loading import State
+from wsproto_tracker.store.block import Block, Packed, Shape, Snapshot, State
+from wsproto_tracker.store.damage import read_block
+from wsproto_tracker.store.database import Database
 from wsproto_tracker.store.maintenance import Erasure, plan_compaction, plan_erasure
 from wsproto_tracker.store.run import DamageError, Row, read_index
 from wsproto_tracker.store.sealing import Sealing, is_due, plan_sealing
@@ -33,6 +35,9 @@ __all__ = ["Capacity", "Timeline"]
 _LOG = logging.getLogger("wsproto_tracker.store")
 
 _MAX_MARK_INTERVAL_S = 60
+_DIGEST_BYTES = 16
+_UUID_CHARS = 36
+_SHORT_CHARS = 256  # names of apps that are longer are not worth keeping
 
 
 @attrs.frozen
@@ -72,22 +77,24 @@ class Timeline:
         self._now_s = now_s
         self._received = loaded.received
         self._damaged_before = len(loaded.damaged) + len(loaded.problems)
-        self._state = loaded.state.with_at_most(capacity.max_events)
-        self.snapshot = Snapshot(tuple(loaded.blocks), tuple(sorted(loaded.rows)), self._state.horizon)
+        state = loaded.state.with_at_most(capacity.max_events)
+        self.snapshot = Snapshot(tuple(loaded.blocks), tuple(sorted(loaded.rows)), state)
         self._open_bytes = sum(len(text) for _, _, text in self.snapshot.rows)
-        if self._state.horizon > loaded.state.horizon:
-            gone = self._state.horizon - loaded.state.horizon
+        if state.horizon > loaded.state.horizon:
+            gone = state.horizon - loaded.state.horizon
             _LOG.warning("%d events are gone, those that came first: %d may be kept", gone, capacity.max_events)
         for problem in loaded.problems:
             _LOG.error("the store is damaged: %s; what it held is left out", problem)
         lost = self._lost_arrivals(loaded.blocks, loaded.rows) if loaded.problems else ()
-        if loaded.is_new or loaded.problems or self._state != loaded.state:
+        if loaded.is_new or loaded.problems or state != loaded.state or not loaded.is_journal_in_order:
             try:
                 with database.transaction():
-                    database.set_state(self._state)
-                    database.forget_given_ids(self._state.horizon, lost)
+                    if not loaded.is_journal_in_order:
+                        database.rewrite_journal(state.last_arrival, self.snapshot.rows)
+                    database.set_state(state)
+                    database.forget_given_ids(state.horizon, lost)
             except UnavailableError:
-                if loaded.is_new or loaded.problems:
+                if loaded.is_new or loaded.problems or not loaded.is_journal_in_order:
                     raise
                 # a full disk: the next commit writes it, and until then there is something to read
         database.retire_orphans()
@@ -116,48 +123,58 @@ class Timeline:
         :raises UnavailableError: if that is not possible now; then nothing is stored.
         """
         before = self.snapshot
-        state = self._state.with_horizon(self._horizon_by_age())
+        state = before.state.with_horizon(self._horizon_by_age())
         rows: list[Row] = []
+        digests = [_digest(event) for events in batches for event in events if event.has_given_id]
         given: dict[bytes, int] = {}
         outcomes: list[tuple[Sequence[Event], int]] = []
         text_bytes = 0
         with self._database.transaction():
+            known = self._database.arrivals_of(digests)
+            remaining = iter(digests)
             for events in batches:
-                stored = self._new_ones(events, given, state)
+                stored = self._new_ones(events, remaining, given, known, state)
                 if stored:
                     first = state.last_arrival + 1
                     rows += [(event.instant, arrival, event.text) for arrival, event in enumerate(stored, first)]
                     state = State(rows[-1][1], first, state.horizon).with_at_most(self._capacity.max_events)
                 outcomes.append((stored, len(events) - len(stored)))
             rows.sort()
-            mark = self._mark(self._state.last_arrival + 1) if rows else None
+            mark = self._mark(before.state.last_arrival + 1) if rows else None
             if rows:
                 text_bytes = self._database.add_to_journal(rows)
                 self._database.add_given_ids(given)
             if mark is not None:
                 self._database.add_received(*mark)
-            if state != self._state:
-                self._database.set_state(state, before=self._state)
+            if state != before.state:
+                self._database.set_state(state, before=before.state)
         if mark is not None:
             self._received.append(mark)
-        self._state = state
         self._open_bytes += text_bytes
-        self.snapshot = Snapshot(before.blocks, _merged(before.rows, rows), state.horizon)
+        self.snapshot = Snapshot(before.blocks, _merged(before.rows, rows), state)
         return outcomes
 
-    def _new_ones(self, events: Sequence[Event], given: dict[bytes, int], state: State) -> Sequence[Event]:
+    def _new_ones(
+        self,
+        events: Sequence[Event],
+        digests: Iterator[bytes],
+        given: dict[bytes, int],
+        known: Mapping[bytes, int],
+        state: State,
+    ) -> Sequence[Event]:
         """The events of a batch that are not there already (X-DUP-1).
 
+        :param digests: those of the given ids of this batch come next.
         :param given: the arrivals of ids that this transaction brings, by digest; those of this batch are added.
+        :param known: the arrivals of ids that were there before.
         """
         if not any(event.has_given_id for event in events):
             return events
         new: list[Event] = []
         for event in events:
             if event.has_given_id:
-                digest = _digest(event)
-                known = given.get(digest) or self._database.arrival_of(digest)
-                if known is not None and known > state.horizon:
+                digest = next(digests)
+                if (given.get(digest) or known.get(digest, 0)) > state.horizon:
                     continue
                 given[digest] = state.last_arrival + len(new) + 1
             new.append(event)
@@ -165,13 +182,13 @@ class Timeline:
 
     def expire(self) -> bool:
         """Let go of what is too old; whether there was something."""
-        state = self._state.with_horizon(self._horizon_by_age())
-        if state == self._state:
+        before = self.snapshot.state
+        state = before.with_horizon(self._horizon_by_age())
+        if state == before:
             return False
         with self._database.transaction():
-            self._database.set_state(state, before=self._state)
-        self._state = state
-        self.snapshot = attrs.evolve(self.snapshot, horizon=state.horizon)
+            self._database.set_state(state, before=before)
+        self.snapshot = attrs.evolve(self.snapshot, state=state)
         return True
 
     def seal(self) -> None:
@@ -179,15 +196,27 @@ class Timeline:
 
         :raises UnavailableError: if that is not possible now; then nothing changes.
         """
-        self._database.delete_retired()
+        self.apply_sealing(*self.plan_sealing())
+
+    def plan_sealing(self) -> tuple[Sealing, State]:
+        """Plan and pack what ``seal`` does, and change nothing; returns the state that it is planned for as well.
+
+        :raises UnavailableError: if that is not possible now.
+        """
         before = self.snapshot
-        state = self._state.with_horizon(self._horizon_by_bytes(before))
-        self._apply(
-            plan_sealing(
-                before.blocks, before.rows, state.horizon, self._shape, self._read_block, self._database.new_block_id
-            ),
-            state,
+        state = before.state.with_horizon(self._horizon_by_bytes(before))
+        sealing = plan_sealing(
+            before.blocks, before.rows, state.horizon, self._shape, self._read_block, self._database.new_block_id
         )
+        return sealing, state
+
+    def apply_sealing(self, sealing: Sealing, planned: State) -> None:
+        """Do what was planned, after whatever was committed since.
+
+        :raises UnavailableError: if that is not possible now; then nothing changes.
+        """
+        self._database.delete_retired()
+        self._apply(sealing, planned)
 
     def erase(self, user: str | None, app: str | None) -> int:
         """Erase the events of a user, of an app, or of a user in an app; returns how many were visible.
@@ -197,7 +226,7 @@ class Timeline:
         before = self.snapshot
         erasure = Erasure(user, app)
         sealing, erased = plan_erasure(before, erasure, self._shape, self._read_block, self._database.new_block_id)
-        self._apply(sealing, self._state, erased)
+        self._apply(sealing, before.state, erased)
         return sum(arrival > before.horizon for arrival in erased)
 
     def repack(self) -> None:
@@ -207,9 +236,10 @@ class Timeline:
         """
         before = self.snapshot
         for sealing in plan_compaction(before, self._shape, self._read_block, self._database.new_block_id):
-            self._apply(sealing, self._state)
+            self._apply(sealing, before.state)
         with self._database.transaction():
             self._database.delete_blocks_but(block.id for block in self.snapshot.blocks)
+            self._database.rewrite_journal(self.snapshot.state.last_arrival, self.snapshot.rows)
         self._damaged_before = 0
         self._database.retire_orphans()
 
@@ -221,26 +251,34 @@ class Timeline:
         self._database.delete_retired()
         self._database.vacuum()
 
-    def _apply(self, sealing: Sealing, state: State, erased: Sequence[int] = ()) -> None:
-        blocks = sealing.apply(self.snapshot.blocks)
-        lost = self._lost_arrivals(blocks, sealing.open_rows, sealing.added) if sealing.damaged else ()
+    def _apply(self, sealing: Sealing, planned: State, erased: Sequence[int] = ()) -> None:
+        """Replace blocks and rows by others.
+
+        :param planned: the state of the moment that it was planned for; what came later stays open.
+        """
+        before = self.snapshot
+        state = before.state.with_horizon(planned.horizon)
+        newer = [row for row in before.rows if row[1] > planned.last_arrival]
+        open_rows = sorted([*sealing.open_rows, *newer])
+        blocks = sealing.apply(before.blocks)
+        lost = self._lost_arrivals(blocks, open_rows, sealing.added) if sealing.damaged else ()
         with self._database.transaction():
-            open_bytes = self._database.replace(sealing.removed, sealing.added, sealing.damaged, sealing.open_rows)
-            self._database.set_state(state, before=self._state)
+            self._database.replace(sealing.removed, sealing.added, sealing.damaged)
+            self._database.rewrite_journal(sealing.gone_until, open_rows)
+            self._database.set_state(state, before=before.state)
             self._database.forget_given_ids(state.horizon, [*erased, *lost])
             self._database.forget_received(state.horizon)
         self._database.retire(sealing.removed)
         self._damaged_before += len(sealing.damaged)
         reached = bisect_right(self._received, state.horizon, key=lambda mark: mark[0])
         self._received = self._received[max(reached - 1, 0) :]
-        self._state = state
-        self._open_bytes = open_bytes
-        self.snapshot = Snapshot(blocks, tuple(sealing.open_rows), state.horizon)
+        self._open_bytes = sum(len(text) for _, _, text in open_rows)
+        self.snapshot = Snapshot(blocks, tuple(open_rows), state)
 
     def _read_block(self, block: Block) -> list[Row]:
         return read_block(self._database, block)
 
-    def _lost_arrivals(self, blocks: Sequence[Block], rows: Sequence[Row], added: Sequence[Packed] = ()) -> set[int]:
+    def _lost_arrivals(self, blocks: Sequence[Block], rows: Sequence[Row], added: Sequence[Packed] = ()) -> set[object]:
         """The arrivals of given ids that are in none of these: their events were lost, and may come again (X-DUP-1).
 
         :param added: those of the blocks that are not written yet.
@@ -269,7 +307,7 @@ class Timeline:
         number = bisect_right(self._received, oldest_s, key=lambda mark: mark[1])
         if number == 0:
             return 0
-        return self._received[number][0] - 1 if number < len(self._received) else self._state.last_arrival
+        return self._received[number][0] - 1 if number < len(self._received) else self.snapshot.state.last_arrival
 
     def _horizon_by_bytes(self, snapshot: Snapshot) -> int:
         """The horizon that leaves about what may be kept, were the arrivals of each block spread evenly."""
@@ -282,14 +320,27 @@ class Timeline:
         def fits(horizon: int) -> bool:
             return sum(block.stored_bytes * (1 - block.dead_share(horizon)) for block in blocks) <= allowed
 
-        possible = range(snapshot.horizon, max(snapshot.horizon, self._state.batch_begins - 1))
+        possible = range(snapshot.horizon, max(snapshot.horizon, snapshot.state.batch_begins - 1))
         return snapshot.horizon + bisect_left(possible, True, key=fits)
 
 
 def _digest(event: Event) -> bytes:
-    """What stands for a given id: apps and ids may be of any length, and hold lone surrogates."""
-    app = event.app.encode("utf-8", "surrogatepass")
-    return blake2b(event.id.encode("utf-8", "surrogatepass"), digest_size=16, key=blake2b(app).digest()).digest()
+    """What stands for a given id: apps and ids may be of any length, and hold lone surrogates.
+
+    That of a UUIDv7 begins with its time, so that ids of one time lie together in the file.
+    """
+    key = _key_of(event.app) if len(event.app) <= _SHORT_CHARS else _key_of.__wrapped__(event.app)
+    digest = blake2b(event.id.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES, key=key).digest()
+    if len(event.id) == _UUID_CHARS and event.id[14] == "7":
+        with suppress(ValueError):  # it only looks like one
+            return (bytes.fromhex(event.id[:8] + event.id[9:13]) + digest)[:_DIGEST_BYTES]
+    return digest
+
+
+@lru_cache(maxsize=64)
+def _key_of(app: str) -> bytes:
+    """What makes the digests of one app others than those of another."""
+    return blake2b(app.encode("utf-8", "surrogatepass")).digest()
 
 
 def _merged(old: tuple[Row, ...], new: list[Row]) -> tuple[Row, ...]:
