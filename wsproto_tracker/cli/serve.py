@@ -1,25 +1,25 @@
-"""``wsproto-tracker serve``: run the server until SIGTERM or Ctrl-C."""
+"""``wsproto-tracker serve``: run the server until SIGTERM or Ctrl-C; SIGHUP has the certificate read again."""
 
 import argparse
 import gc
-import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
-from wsproto_tracker.server import Address, Server, serve
+from wsproto_tracker import logs
+from wsproto_tracker.access import is_loopback_host
+from wsproto_tracker.cli.options import add_settings, settings_of
+from wsproto_tracker.errors import ServeError
+from wsproto_tracker.server import Address, Tracker, serve
 from wsproto_tracker.settings import (
     ENVIRONMENT_PREFIX,
     Settings,
-    flag,
-    load_settings,
     mistyped_variables,
-    options,
     store_path,
 )
 from wsproto_tracker.version import __version__
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
+_RELOAD = getattr(signal, "SIGHUP", None)
+_RELOADS = () if _RELOAD is None else (_RELOAD,)
+_OTHER_FILES = 128  # beside connections: the store, listeners, refused connections
 _GC_THRESHOLD = (50_000, 20, 100)  # events are no garbage in cycles, and looking through them took a fifth of the time
 
 _EPILOG = f"""\
@@ -40,6 +43,7 @@ examples:
   wsproto-tracker serve --base-path /tracker --max-events 100000
   TRACKER_API_KEY=s3cret wsproto-tracker serve --host 0.0.0.0
   wsproto-tracker serve --config tracker.toml --port 0
+  wsproto-tracker serve --host 0.0.0.0 --tls-cert fullchain.pem --tls-key privkey.pem
 """
 
 
@@ -54,16 +58,8 @@ def add_to(commands: "Commands") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    for option in options():
-        default = "" if option.default is None else f" (default: {option.default})"
-        parser.add_argument(
-            flag(option.name),
-            dest=option.name,
-            metavar=option.metadata["metavar"],
-            help=option.metadata["help"] + default,
-        )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with these options")
-    parser.set_defaults(run=run, parser=parser, options=[*(option.name for option in options()), "config"])
+    add_settings(parser)
+    parser.set_defaults(run=run)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -72,37 +68,75 @@ def run(parsed: argparse.Namespace) -> int:
     :raises ConfigurationError: for a wrong option.
     :raises ServeError: if the server cannot start.
     """
-    given = {option.name: getattr(parsed, option.name) for option in options()}
-    settings = load_settings({name: value for name, value in given.items() if value is not None}, file=parsed.config)
+    settings = settings_of(parsed)
     for sentence in mistyped_variables(os.environ):
+        print(f"wsproto-tracker: {sentence}", file=sys.stderr)
+    for sentence in raise_file_limit(settings.max_connections):
         print(f"wsproto-tracker: {sentence}", file=sys.stderr)
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLD)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings.log_format)
     try:
         return trio.run(_run, settings)
     except ExceptionGroup as group:
         raise _only(group) from None
 
 
+def raise_file_limit(connections: int) -> Iterator[str]:
+    """Let the process have as many files open as connections may need, as far as that is allowed.
+
+    Yields a sentence where it is not.
+    """
+    if sys.platform == "win32":
+        return
+    import resource  # which that platform does not have
+
+    wanted = connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        except (OSError, ValueError):  # a service manager may forbid it
+            allowed = soft
+    if allowed < wanted:
+        yield (
+            f"--max-connections: only {max(allowed - _OTHER_FILES, 0)} are possible, for this process may have "
+            f"{allowed} files open; raise the limit (ulimit -Hn {wanted}), or set --max-connections lower"
+        )
+
+
 async def _run(settings: Settings) -> int:
     was_cut_short = False
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, *_RELOADS) as signals:
         async with trio.open_nursery() as nursery:
 
-            async def serve_to_the_end(*, task_status: trio.TaskStatus[Server]) -> None:
+            async def serve_to_the_end(*, task_status: trio.TaskStatus[Tracker]) -> None:
                 await serve(settings, task_status=task_status)
                 nursery.cancel_scope.cancel()
 
-            server: Server = await nursery.start(serve_to_the_end)
-            _say(greeting(settings, server.addresses))
-            await anext(signals)
+            server: Tracker = await nursery.start(serve_to_the_end)
+            if (told := warning(settings, server.addresses)) is not None:
+                print(f"wsproto-tracker: {told}", file=sys.stderr)
+            _say(greeting(settings, server.addresses, server.metrics_addresses))
+            while await anext(signals) == _RELOAD:
+                _say(_reloaded(server))
             _say("stopping: finishing what is in hand; once more stops at once")
             server.stop()
-            await anext(signals)
+            while await anext(signals) == _RELOAD:
+                pass  # what goes on needs no other certificate
             was_cut_short = True
             nursery.cancel_scope.cancel()
     return int(was_cut_short)
+
+
+def _reloaded(server: Tracker) -> str:
+    """Read the certificate again; what to say of it."""
+    try:
+        is_new = server.reload()
+    except ServeError as error:
+        return f"the old certificate stays: {error}"
+    return "the certificate was read again" if is_new else "there is nothing to reload without --tls-cert"
 
 
 def _only(group: ExceptionGroup[Exception]) -> Exception:
@@ -121,12 +155,28 @@ def _say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
 
 
-def greeting(settings: Settings, addresses: tuple[Address, ...]) -> str:
+def warning(settings: Settings, addresses: tuple[Address, ...]) -> str | None:
+    """What an operator has to know before strangers do: that they can do everything."""
+    reachable = [str(address) for address in addresses if not is_loopback_host(address.host)]
+    if settings.access.needs_key or settings.unix is not None or not reachable:
+        return None
+    return (
+        f"no key is set, and {', '.join(reachable)} is not for this machine only: whoever reaches it can read and send "
+        "events; set TRACKER_API_KEY, or add a key to the file of --config (wsproto-tracker keys new prints one), or "
+        "listen on --host 127.0.0.1"
+    )
+
+
+def greeting(settings: Settings, addresses: tuple[Address, ...], metrics_addresses: tuple[Address, ...] = ()) -> str:
     """What a user sees at the start: where it listens, and what to paste into ``vite.config.ts``."""
     base = settings.base_path
-    here = [_reachable(address) for address in addresses]
-    key = "\n      apiKey: process.env.TRACKER_API_KEY," if settings.api_key is not None else ""
-    listening = "\n".join(f"  ws://{address}{base}/ws    http://{address}{base}" for address in addresses)
+    ws, http = ("ws", "http") if settings.tls_cert is None else ("wss", "https")
+    here = [str(_reachable(address)) for address in addresses] or ["127.0.0.1"]
+    key = "\n      apiKey: process.env.TRACKER_API_KEY," if settings.access.needs_key else ""
+    lines = [f"  {ws}://{address}{base}/ws    {http}://{address}{base}" for address in addresses]
+    if settings.unix is not None:
+        lines = [f"  {settings.unix}, for a proxy; what follows is for one that listens on this machine"]
+    listening = "\n".join([*lines, *(f"  http://{address}/metrics" for address in metrics_addresses)])
     return f"""\
 wsproto-tracker {__version__} listens on
 {listening}
@@ -138,13 +188,25 @@ For vite.config.ts:
     appId: 'my-app',
     storage: {{
       mode: 'websocket',
-      wsEndpoint: 'ws://{here[0]}{base}/ws',
-      pingEndpoint: 'http://{here[0]}{base}/ping',{key}
+      wsEndpoint: '{ws}://{here[0]}{base}/ws',
+      pingEndpoint: '{http}://{here[0]}{base}/ping',{key}
     }},
     dashboard: {{ enabled: true }},
   }})
-
+{_keys(settings)}
 Ctrl-C stops it."""
+
+
+def _keys(settings: Settings) -> str:
+    """What to do with several keys: the plugin has one of them a build."""
+    if not settings.keys:
+        return ""
+    known = ", ".join(f"{key.name} ({' and '.join(sorted(key.scopes))})" for key in settings.access.keys)
+    return f"""
+The keys are {known}.
+A build has one apiKey, and whoever opens the page can read it: build the page with a key that is for ingest only, and
+the dashboard, in a build of its own, with a key that is for query.
+"""
 
 
 def _where(settings: Settings) -> str:

@@ -1,5 +1,20 @@
-"""The trio shells around the protocol and the store: one port, an HTTP shim, WebSocket conversations, push."""
+"""The trio shells: one listener in front, the HTTP shim, WebSocket conversations, push; the tracker for programs."""
 
-from wsproto_tracker.server.app import Address, Server, serve
+from wsproto_tracker.server.app import open_tracker, serve
+from wsproto_tracker.server.hosted import WebSocket
+from wsproto_tracker.server.listening import Address
+from wsproto_tracker.server.mounted import HttpRequest, HttpResponse
+from wsproto_tracker.server.tracker import Answer, Saved, SavedEvents, Tracker
 
-__all__ = ["Address", "Server", "serve"]
+__all__ = [
+    "Address",
+    "Answer",
+    "HttpRequest",
+    "HttpResponse",
+    "Saved",
+    "SavedEvents",
+    "Tracker",
+    "WebSocket",
+    "open_tracker",
+    "serve",
+]

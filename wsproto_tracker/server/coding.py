@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 import trio
 
-from wsproto_tracker.store import Chunk, combine_crc32, crc32, deflated
+from wsproto_tracker.store import Chunk, combine_crc32, crc32, deflated, inflate
 
 __all__ = ["Coding", "Deflated", "Pieces", "encoded"]
 
@@ -52,16 +52,15 @@ async def _plain(head: bytes, chunks: AsyncGenerator[Chunk, None], tail: bytes) 
     async with aclosing(chunks):
         async for chunk in chunks:
             if sum(map(len, piece)) >= _PLAIN_BYTES:
-                yield b"".join(piece)
+                yield b"".join(piece) if len(piece) > 1 else piece[0]
                 piece = []
-            text = chunk.data if chunk.seal is None else await trio.to_thread.run_sync(_text_of, chunk)
-            piece += [comma, text]
+            if chunk.seal is None:
+                piece += [comma, chunk.data]
+            else:  # a comma comes out of it as well: joining it would copy the text
+                data = _COMMA + chunk.data if comma else chunk.data
+                piece.append(await trio.to_thread.run_sync(inflate, data, chunk.seal.text_bytes + 2))
             comma = b","
     yield b"".join([*piece, tail])
-
-
-def _text_of(chunk: Chunk) -> bytes:
-    return chunk.text
 
 
 async def _deflated(coding: Coding, head: bytes, chunks: AsyncGenerator[Chunk, None], tail: bytes) -> Pieces:

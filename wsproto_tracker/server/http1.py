@@ -1,25 +1,33 @@
 """HTTP/1.1 on one connection, by ``h11``: requests in, responses out, and every wait with its bound."""
 
+import re
+from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
+from math import ceil
 from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 import h11
 import trio
+from trio.abc import HalfCloseableStream
 
 from wsproto_tracker.errors import HTTP_STATUS, ErrorCode, FrameError
 from wsproto_tracker.protocol import frames
+from wsproto_tracker.server.budget import RECEIVE_BYTES, Account
 from wsproto_tracker.server.coding import Pieces
+from wsproto_tracker.server.peer import Peer, client_address, is_trusted
 from wsproto_tracker.server.streams import send_in_pieces
+from wsproto_tracker.server.tally import Tally
+from wsproto_tracker.server.tls import TLS_HANDSHAKE, TlsStream
 from wsproto_tracker.settings import Settings
+from wsproto_tracker.settings.values import Network
 
-__all__ = ["HttpConnection", "Request", "Response", "error_response"]
+__all__ = ["HttpConnection", "IdleConnections", "Request", "Response", "error_response", "request_of", "too_large"]
 
-_RECEIVE_BYTES = 64 * 1024
 _LINGER_S = 2.0  # for a peer that still sends while it is refused, to take the answer
-_TLS_HANDSHAKE = 0x16
 _MAX_PARAMETERS = 100
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # all but tabs
 
 
 @attrs.frozen
@@ -30,6 +38,7 @@ class Request:
     :ivar parameters: decoded; the last of several with the same name counts.
     :ivar headers: names in lower case; several with the same name are joined by commas.
     :ivar http_version: ``1.1``, or ``1.0``.
+    :ivar peer: who asks.
     """
 
     method: str
@@ -37,34 +46,65 @@ class Request:
     parameters: dict[str, str] = attrs.field(repr=False)
     headers: dict[str, str] = attrs.field(repr=False)
     http_version: str
+    peer: Peer
 
 
 @attrs.frozen
 class Response:
     """What is sent back.
 
-    :ivar body: JSON, all of it, or in pieces where its length is not known.
+    :ivar body: all of it, or in pieces where its length is not known.
+    :ivar error: the code, where it tells what is wrong.
     """
 
     status: int
     body: bytes | Pieces = b""
     headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
+    error: ErrorCode | None = None
+
+    @property
+    def all_headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers, with those that tell of the body."""
+        if self.status == HTTPStatus.NO_CONTENT:
+            return self.headers
+        of_body = [("Content-Type", self.content_type), ("Cache-Control", "no-store")]
+        of_body.append(("X-Content-Type-Options", "nosniff"))
+        if isinstance(self.body, bytes):
+            of_body.append(("Content-Length", str(len(self.body))))
+        return (*self.headers, *of_body)
 
 
 def error_response(problem: FrameError, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-    """The answer that tells of a problem, as an ``error`` frame (HTTP-14)."""
-    return Response(HTTP_STATUS[problem.code], frames.encode(frames.error(problem)), headers)
+    """The answer that tells of a problem, as an ``error`` frame (HTTP-14, HTTP-17, LIMIT-6)."""
+    if problem.retry_after_s is not None:
+        headers = (*headers, ("Retry-After", str(ceil(problem.retry_after_s))))
+    return Response(HTTP_STATUS[problem.code], frames.encode(frames.error(problem)), headers, error=problem.code)
 
 
 class HttpConnection:
-    """One client's connection, for one request after the other."""
+    """One client's connection, for one request after the other.
 
-    def __init__(self, stream: trio.SocketStream, settings: Settings) -> None:
+    :param peer: what is at the other end of the transport.
+    :ivar tally: what happens on it.
+    """
+
+    def __init__(
+        self, stream: HalfCloseableStream, peer: Peer, settings: Settings, account: Account, tally: Tally
+    ) -> None:
         self._stream = stream
+        self._peer = peer
         self._settings = settings
+        self._account = account
+        self.tally = tally
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=settings.max_head_bytes)
         self._head_only = False
         self._is_tls = False
+
+    @property
+    def is_through_proxy(self) -> bool:
+        """Whether a trusted proxy is at the other end, so that each request may be of another client."""
+        return is_trusted(self._peer.address, self._settings.trusted_proxy)
 
     @property
     def unread(self) -> bytes:
@@ -78,14 +118,16 @@ class HttpConnection:
         received = b""
         with trio.move_on_after(self._settings.idle_timeout_s):
             received = await self._receive()
-        self._is_tls = received[:1] == bytes([_TLS_HANDSHAKE])
+        self._is_tls = received[:1] == TLS_HANDSHAKE
         return bool(received)
 
     async def read_head(self) -> Request:
         """Read the head of the request that has begun.
 
-        :raises FrameError: where it is malformed, too large, too slow, or TLS.
+        :raises FrameError: where it is malformed, too large, too slow, TLS, or no TLS on a port that speaks it.
         """
+        if isinstance(self._stream, TlsStream) and self._stream.is_plain:
+            raise FrameError(ErrorCode.BAD_REQUEST, "this port speaks TLS: use wss:// or https://")
         if self._is_tls:
             raise FrameError(
                 ErrorCode.BAD_REQUEST, "this port does not speak TLS: use ws:// or http://, or put a TLS proxy in front"
@@ -110,8 +152,9 @@ class HttpConnection:
         """
         limit = self._settings.max_frame_bytes
         if int(request.headers.get("content-length", "0")) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         body = bytearray()
+        deadline = trio.current_time() + self._settings.message_timeout_s
         while True:
             try:
                 event = self._h11.next_event()
@@ -120,11 +163,15 @@ class HttpConnection:
                     ErrorCode.BAD_REQUEST, "the body ended before its Content-Length, or its chunks are malformed"
                 ) from None
             if event is h11.NEED_DATA:
-                await self._receive_body()
+                began = trio.current_time()
+                max_bytes = await self._account.wait_to_receive()
+                deadline += trio.current_time() - began  # it is the server that has waited, not its client
+                await self._receive_body(max_bytes, deadline)
             elif isinstance(event, h11.Data):
                 body += event.data
+                self._account.add(len(event.data))
                 if len(body) > limit:
-                    raise _too_large(limit)
+                    raise too_large(limit)
             else:
                 return bytes(body)
 
@@ -133,14 +180,10 @@ class HttpConnection:
 
         :param close: whether this is the last one, whatever the client would like.
         """
+        self.tally.requested(response.status, response.error)
         body = response.body
         close = close or not self._request_is_over()
-        headers = [("Date", formatdate(usegmt=True)), ("Server", "wsproto-tracker"), *response.headers]
-        if response.status != 204:
-            headers += [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
-            headers += [("X-Content-Type-Options", "nosniff")]
-            if isinstance(body, bytes):
-                headers.append(("Content-Length", str(len(body))))
+        headers = [("Date", formatdate(usegmt=True)), ("Server", "wsproto-tracker"), *response.all_headers]
         if close:
             headers.append(("Connection", "close"))
         try:
@@ -156,6 +199,7 @@ class HttpConnection:
             await self._linger()
             return False
         self._h11.start_next_cycle()
+        self._account.clear()
         self._head_only = False
         return True
 
@@ -173,24 +217,26 @@ class HttpConnection:
             event = self._h11.next_event()
             if isinstance(event, h11.Request):
                 self._head_only = event.method == b"HEAD"
-                return _request(event)
+                return _request(event, self._peer, self._settings.trusted_proxy)
             if event is not h11.NEED_DATA:
                 raise h11.RemoteProtocolError("the request head ended too early")
             await self._receive()
 
-    async def _receive(self) -> bytes:
-        data = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
+    async def _receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
+        data = bytes(await self._stream.receive_some(max_bytes))
         self._h11.receive_data(data)
         return data
 
-    async def _receive_body(self) -> None:
+    async def _receive_body(self, max_bytes: int, deadline: float) -> None:
         if self._h11.they_are_waiting_for_100_continue:
             await self._send(h11.InformationalResponse(status_code=100, reason="Continue", headers=[]))
-        with trio.move_on_after(self._settings.receive_timeout_s):
-            await self._receive()
+        with trio.move_on_at(min(trio.current_time() + self._settings.receive_timeout_s, deadline)):
+            await self._receive(max_bytes)
             return
         raise FrameError(
-            ErrorCode.TIMEOUT, f"nothing of the body came for {self._settings.receive_timeout_s:g} seconds"
+            ErrorCode.TIMEOUT,
+            f"nothing of the body came for {self._settings.receive_timeout_s:g} seconds, or it did not end within "
+            f"{self._settings.message_timeout_s:g} seconds",
         )
 
     async def _send_body(self, body: bytes | Pieces) -> None:
@@ -217,24 +263,68 @@ class HttpConnection:
         with trio.move_on_after(_LINGER_S):
             try:
                 await self._stream.send_eof()
-                while await self._stream.receive_some(_RECEIVE_BYTES):
+                while await self._stream.receive_some(RECEIVE_BYTES):
                     pass
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
 
 
-def _request(event: h11.Request) -> Request:
-    target = event.target.decode("latin-1")
+class IdleConnections:
+    """Those that wait for a request, so that a server that shuts down need not wait for them."""
+
+    def __init__(self) -> None:
+        self._scopes: set[trio.CancelScope] = set()
+
+    async def wait_for_request(self, connection: HttpConnection) -> bool:
+        """Wait until its next request begins; whether it does before the connection ends, or all are ended."""
+        with trio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                return await connection.wait_for_request()
+            finally:
+                self._scopes.discard(scope)
+        return False
+
+    def end(self) -> None:
+        """End those that wait now."""
+        for scope in self._scopes:
+            scope.cancel()
+
+
+def _request(event: h11.Request, peer: Peer, trusted: Sequence[Network]) -> Request:
+    method, version = event.method.decode("ascii"), event.http_version.decode("ascii")
+    return request_of(method, event.target.decode("latin-1"), event.headers, version, peer, trusted)
+
+
+def request_of(
+    method: str,
+    target: str,
+    raw_headers: Iterable[tuple[bytes, bytes]],
+    http_version: str,
+    peer: Peer,
+    trusted: Sequence[Network],
+) -> Request:
+    """A request from what an HTTP server knows of it.
+
+    :param target: the path and the parameters, or a whole URL.
+    :param peer: what is at the other end of the transport.
+    :param trusted: the proxies that may tell who is behind them.
+    :raises ValueError: if the target is no URL, or has too many parameters.
+    :raises h11.RemoteProtocolError: for a header that cannot be.
+    """
     path, _, query = target.partition("?")
     if not target.startswith("/"):  # the absolute form, as proxies get it
         path, query = urlsplit(target).path, urlsplit(target).query
     parameters = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
     headers: dict[str, str] = {}
-    for raw_name, raw_value in event.headers:
-        name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
+    for raw_name, raw_value in raw_headers:
+        if _CONTROL.search(raw_value):  # h11 lets some pass (RFC 9110, section 5.5)
+            raise h11.RemoteProtocolError("control characters in a header")
+        name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    version = event.http_version.decode("ascii")
-    return Request(event.method.decode("ascii"), path, dict(parameters), headers, version)
+    address = client_address(peer.address, headers.get("x-forwarded-for", ""), trusted)
+    peer = attrs.evolve(peer, address=address, origin=headers.get("origin"))
+    return Request(method, path, dict(parameters), headers, http_version, peer)
 
 
 def _malformed(error: h11.RemoteProtocolError) -> FrameError:
@@ -243,5 +333,6 @@ def _malformed(error: h11.RemoteProtocolError) -> FrameError:
     return FrameError(ErrorCode.BAD_REQUEST, "this is no HTTP/1.1 request")  # h11 would quote it, keys and all (SEC-1)
 
 
-def _too_large(limit: int) -> FrameError:
+def too_large(limit: int) -> FrameError:
+    """What is told of a body over the limit (HTTP-13)."""
     return FrameError(ErrorCode.TOO_LARGE, f"the body is over the limit of {limit} bytes")

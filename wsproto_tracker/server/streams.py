@@ -1,5 +1,6 @@
 """Streams and a listener between the front and the WebSocket server."""
 
+import math
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any
@@ -7,10 +8,18 @@ from typing import Any
 import trio
 from trio.abc import HalfCloseableStream, Listener
 
-__all__ = ["UpgradeListener", "UpgradedStream", "send_in_pieces"]
+from wsproto_tracker.server.budget import Account, Held
+from wsproto_tracker.server.framing import FrameCutter
+from wsproto_tracker.server.peer import Peer
+from wsproto_tracker.server.tally import Tally
+from wsproto_tracker.settings import Settings
+
+__all__ = ["HELD_BYTES", "UpgradeListener", "UpgradedStream", "send_in_pieces"]
+
+HELD_BYTES = 64 * 1024
+"""How much of data frames is held back, to be sent together."""
 
 _PIECE_BYTES = 256 * 1024
-_HELD_BYTES = 64 * 1024
 _CONTROL = 0x08  # the bit of the opcode that close, ping and pong have (RFC 6455, section 5.2)
 
 
@@ -34,16 +43,38 @@ class UpgradedStream(HalfCloseableStream):
 
     It keeps account of its progress, because a keepalive needs to know: a peer that sends one large frame, or reads one
     large answer, is alive though no pong comes, and a peer that the server does not read from cannot show that it is.
+    And it counts what the messages that come in take of the memory, and reads no further where that is too much. What
+    was read it gives out a few frames at a time, for what it gives out becomes objects.
 
     :param stream: the connection.
-    :param received: the bytes that were read from it.
-    :param send_timeout_s: how long the peer may take nothing of what is sent, before it counts as gone.
+    :param handshake: the request head, to be given out again.
+    :param received: the bytes that were read behind it.
+    :param peer: who is at its other end.
+    :param account: where messages are counted until they are handled.
+    :param tally: what happens on it.
     """
 
-    def __init__(self, stream: trio.SocketStream, received: bytes, send_timeout_s: float) -> None:
+    def __init__(
+        self,
+        stream: HalfCloseableStream,
+        handshake: bytes,
+        received: bytes,
+        peer: Peer,
+        settings: Settings,
+        account: Account,
+        tally: Tally,
+    ) -> None:
+        self.tally = tally
         self._stream = stream
-        self._received = received
-        self._send_timeout_s = send_timeout_s
+        self._handshake = handshake
+        self._may_go_on = trio.Event()
+        self._settings = settings
+        self.account = account
+        self._cutter = FrameCutter()
+        self._uncut = Held(account, 0)
+        self._within_message_s = 0.0
+        self.peer = peer
+        self._put(received)
         self._sending = trio.Lock()
         self._held = bytearray()
         self.holds = False
@@ -54,18 +85,63 @@ class UpgradedStream(HalfCloseableStream):
         self.is_receiving = False
         """Whether the server waits for bytes from the peer."""
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        if self._received:
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:  # noqa: ARG002 - nobody gives one
+        if self._handshake:
             await trio.lowlevel.checkpoint()
-            data, self._received = self._received, b""
-            return data
+            handshake, self._handshake = self._handshake, b""
+            return handshake
+        # What follows the handshake waits for the conversation to begin: a frame that is wrong would end the connection
+        # before, and what came before that frame would be lost (ACK-6).
+        await self._may_go_on.wait()
+        max_received = await self.account.wait_to_receive()
+        if self._cutter.left_bytes:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._put(await self._receive(max_received))
+        return self._cut()
+
+    async def _receive(self, max_bytes: int) -> bytes | bytearray:
+        """What comes next of the connection, within the time that a message has."""
+        began = trio.current_time()
         self.is_receiving = True
         try:
-            data = await self._stream.receive_some(max_bytes)
+            with trio.move_on_after(self._patience_s) as waiting:
+                data = await self._stream.receive_some(max_bytes)
         finally:
             self.is_receiving = False
-        self.received_bytes += len(data)
+        if waiting.cancelled_caught:
+            await self.abort()
+            raise trio.BrokenResourceError("the peer takes too long over a message")
+        if self.account.is_within_message:
+            self._within_message_s += trio.current_time() - began
         return data
+
+    def _put(self, data: bytes | bytearray) -> None:
+        self._cutter.put(data)
+        self._uncut.resize(self._cutter.left_bytes)
+
+    def _cut(self) -> bytes | bytearray:
+        """The next few frames, which are counted from now on as what they become."""
+        piece, frames = self._cutter.cut()
+        for takes, ends in frames:
+            self.account.add(takes, ends=ends)
+            if ends:
+                self._within_message_s = 0.0
+        self._uncut.resize(self._cutter.left_bytes)  # last: who held less in between would be the first no more
+        self.received_bytes += len(piece)
+        return piece
+
+    @property
+    def _patience_s(self) -> float:
+        """How long to wait for more: without an end between messages, for those who say nothing do no harm."""
+        if not self.account.is_within_message:
+            return math.inf
+        left_s = self._settings.message_timeout_s - self._within_message_s
+        return max(min(left_s, self._settings.receive_timeout_s), 0.0)
+
+    def go_on(self) -> None:
+        """Let what follows the handshake be received."""
+        self._may_go_on.set()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send in pieces, each within the time that a slow reader has.
@@ -74,7 +150,7 @@ class UpgradedStream(HalfCloseableStream):
         tells that it has gone.
         """
         is_data = data and not data[0] & _CONTROL
-        if self.holds and is_data and len(self._held) + len(data) < _HELD_BYTES:
+        if self.holds and is_data and len(self._held) + len(data) < HELD_BYTES:
             await trio.lowlevel.checkpoint()
             self._held += data
             return
@@ -92,7 +168,7 @@ class UpgradedStream(HalfCloseableStream):
             if self._held:
                 data, self._held = self._held + data, bytearray()
             try:
-                async for count in send_in_pieces(self._stream, data, self._send_timeout_s):
+                async for count in send_in_pieces(self._stream, data, self._settings.send_timeout_s):
                     self.sent_bytes += count
             except trio.BrokenResourceError:
                 return
@@ -115,6 +191,7 @@ class UpgradedStream(HalfCloseableStream):
         try:
             await self._stream.aclose()
         finally:
+            self._may_go_on.set()
             self.closed.set()
 
 
