@@ -9,16 +9,18 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
 import attrs
 
+from bench import churn, soak
 from bench.subjects import CEILING, DICTIONARIES, NODE_LINES, NODE_RING, OURS, STARLETTE
 from bench.workloads import WORKLOADS, Figures, Plan
 
 _SUBJECTS = (OURS, NODE_RING, NODE_LINES, STARLETTE, CEILING, DICTIONARIES)
+_TRIALS: dict[str, Callable[[Sequence[str]], int]] = {"churn": churn.main, "soak": soak.main}
 _QUICK = Plan(runs=1, part=0.02)
 _EPILOG = """\
 examples:
@@ -26,12 +28,16 @@ examples:
   python -m bench ingest window     some of it
   python -m bench --quick           a fiftieth of it, to see that it works: its figures mean nothing
 
+trials, which pass or fail (each has a --help):
+  python -m bench churn             connections that come and go, and what of them stays in memory
+  python -m bench soak              load with kills, restarts, a full disk and a bad network: what is acked is kept
+
 The peers in Node need: npm install --prefix bench/peers
 """
 
 
-def main() -> int:
-    """Run what is asked for; the exit status."""
+def command_line() -> argparse.ArgumentParser:
+    """The parser of the command line, but for those of the trials."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure the server beside what others would write.",
@@ -44,9 +50,17 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a fiftieth of the events, one run")
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw ack latency over load into this PNG file")
+    return parser
+
+
+def main() -> int:
+    """Run what is asked for; the exit status."""
+    if sys.argv[1:] and (trial := _TRIALS.get(sys.argv[1])):
+        return trial(sys.argv[2:])
+    parser = command_line()
     asked = parser.parse_args()
     if unknown := [name for name in asked.workloads if name not in WORKLOADS]:
-        parser.error(f"{', '.join(unknown)}: no such workload; there are {names}")
+        parser.error(f"{', '.join(unknown)}: no such workload; there are {', '.join(WORKLOADS)}")
     if asked.plot and "latency" not in (asked.workloads or WORKLOADS):
         parser.error("--plot needs the workload latency")
     plan = _QUICK if asked.quick else Plan()

@@ -19,12 +19,16 @@ __all__ = ["Connection", "Load", "frames_of", "ingest", "paced", "query", "read_
 
 _MASK = bytes(4)  # a mask of zeros is a mask
 _RECEIVE_BYTES = 1 << 20
+_PING, _PONG = 0x89, 0x8A
 
 
-def framed(text: bytes, *, deflate: bool = False) -> bytes:
-    """A client's text frame."""
+def framed(text: bytes, *, deflate: bool = False, window_bits: int = zlib.MAX_WBITS) -> bytes:
+    """A client's text frame.
+
+    :param window_bits: how far a deflated one may refer back, as a power of two.
+    """
     if deflate:
-        compressor = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+        compressor = zlib.compressobj(6, zlib.DEFLATED, -window_bits)
         text = (compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
     size = len(text)
     first = 0xC1 if deflate else 0x81
@@ -35,11 +39,13 @@ def framed(text: bytes, *, deflate: bool = False) -> bytes:
     return struct.pack("!BBQ", first, 0xFF, size) + _MASK + text
 
 
-def frames_of(events: Sequence[bytes], size: int = 25, *, deflate: bool = False) -> list[bytes]:
+def frames_of(
+    events: Sequence[bytes], size: int = 25, *, deflate: bool = False, window_bits: int = zlib.MAX_WBITS
+) -> list[bytes]:
     """``ingest`` frames of so many events each, as the plugin sends them."""
     starts = range(0, len(events), size)
     texts = (b'{"type":"ingest","events":[%b]}' % b",".join(events[start : start + size]) for start in starts)
-    return [framed(text, deflate=deflate) for text in texts]
+    return [framed(text, deflate=deflate, window_bits=window_bits) for text in texts]
 
 
 class Connection:
@@ -47,10 +53,11 @@ class Connection:
 
     :param deflate: whether compressed frames are taken, and sent without a context, so that they can be made before.
     :param as_plugin: whether it offers what browsers do.
+    :param source: the address of the loopback that it comes from.
     """
 
-    def __init__(self, port: int, *, deflate: bool = False, as_plugin: bool = False) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
+    def __init__(self, port: int, *, deflate: bool = False, as_plugin: bool = False, source: str = "127.0.0.1") -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), source_address=(source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         offered = "client_max_window_bits" if as_plugin else "client_no_context_takeover"
         offer = f"Sec-WebSocket-Extensions: permessage-deflate; {offered}\r\n" if deflate or as_plugin else ""
@@ -105,9 +112,28 @@ class Connection:
 
     def ask(self, text: bytes) -> None:
         """Send a text, and wait for the end of one message."""
-        self.socket.sendall(framed(text))
+        self.exchange(framed(text))
+
+    def exchange(self, frame: bytes) -> None:
+        """Send a frame, and wait for the end of one message."""
+        self.socket.sendall(frame)
         while not self.receive():
             pass
+
+    def answer_pings(self) -> None:
+        """Answer the pings that have come, where nothing else is on its way: who does not counts as gone."""
+        try:
+            data = self.socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        if not data:
+            raise RuntimeError("the subject has closed the connection")
+        while data:
+            size = 2 + data[1]
+            if data[0] != _PING or len(data) < size:
+                raise RuntimeError(f"no ping: {data!r}")
+            self.socket.sendall(bytes([_PONG, 0x80 | data[1]]) + _MASK + data[2:size])
+            data = data[size:]
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import attrs
 import psutil
 
-__all__ = ["CEILING", "DICTIONARIES", "NODE_LINES", "NODE_RING", "OURS", "STARLETTE", "Started", "Subject"]
+__all__ = ["CEILING", "DICTIONARIES", "NODE_LINES", "NODE_RING", "OURS", "STARLETTE", "WATCHED", "Started", "Subject"]
 
 _PEERS = Path(__file__).parent / "peers"
 _READY_S = 600
@@ -26,11 +26,13 @@ class Started:
 
     :ivar ready_s: seconds from its start until it said so.
     :ivar port: where it listens on the loopback, if it does.
+    :ivar pipes: its input and output.
     """
 
     process: psutil.Process
     ready_s: float
     port: int
+    pipes: "subprocess.Popen[str]"
 
     @property
     def resident_mb(self) -> float:
@@ -75,7 +77,7 @@ class Subject:
                     raise RuntimeError(f"{self.name} ended before it was ready: {output}")
                 url = re.search(r"http://[^\s/]+", output)
                 port = urlsplit(url[0]).port if url else None
-                yield Started(psutil.Process(process.pid), time.perf_counter() - before, port or 0)
+                yield Started(psutil.Process(process.pid), time.perf_counter() - before, port or 0, process)
             finally:
                 process.terminate()
 
@@ -92,9 +94,11 @@ def _python(name: str, script: str, *arguments: str, suffix: str = "", needs: st
     return Subject(name, (sys.executable, str(_PEERS / script), *arguments), suffix, missing)
 
 
-_SERVE = ("-m", "wsproto_tracker", "serve", "--port", "0", "--max-events", "100000000", "--store", "sqlite:{file}")
+_LIMITS = ("--max-events", "100000000", "--max-connections", "11000", "--max-connections-per-address", "11000")
+_SERVE = ("-m", "wsproto_tracker", "serve", "--port", "0", *_LIMITS, "--store", "sqlite:{file}")
 
 OURS = Subject("ours", (sys.executable, *_SERVE), suffix=".db")
+WATCHED = Subject("ours, watched", (sys.executable, "-m", "bench.watched", "{file}"), suffix=".db")
 NODE_RING = _node("Node, ring")
 NODE_LINES = _node("Node, JSON lines", "{file}", suffix=".jsonl")
 STARLETTE = _python("Starlette, list", "starlette_list.py", needs="starlette")

@@ -1,5 +1,6 @@
 """The workloads. Subjects take turns, and each figure is taken several times."""
 
+import random
 import resource
 import subprocess
 import sys
@@ -18,11 +19,14 @@ import attrs
 
 from bench import client
 from bench.events import SPACING, START, made_up
+from bench.steps import cost_of_steps
 from bench.subjects import CEILING, DICTIONARIES, NODE_LINES, NODE_RING, OURS, STARLETTE, Started, Subject
 
 __all__ = ["WORKLOADS", "Figures", "Plan", "available"]
 
 _FRAME_EVENTS = 25
+_ADDRESS_CONNECTIONS = 500  # as many come from one address: a server may have a limit for each
+_AGREED_WINDOW_BITS = 12  # what the servers that shrink a browser's window shrink it to
 
 T = TypeVar("T")
 
@@ -106,6 +110,45 @@ def ingest(plan: Plan) -> Iterator[Figures]:
                 name = f"ingest{', deflate' if deflate else ''}, {connections} x {in_flight} frames in flight"
                 yield Figures(f"{name} (more is better)", "events/s", dict(rates))
                 yield Figures(f"{name}: processor time", "µs/event", dict(costs))
+
+
+def ids(plan: Plan) -> Iterator[Figures]:
+    """Events a second with ids that the client gives, each looked up and remembered (X-DUP-1), beside those without."""
+    events = _events(plan.events(100_000))
+    given = [event.replace(b'"id":""', b'"id":"%b"' % _uuid7(number), 1) for number, event in enumerate(events)]
+    frames = {"with ids": client.frames_of(given, _FRAME_EVENTS), "without": client.frames_of(events, _FRAME_EVENTS)}
+    rates: dict[str, list[float]] = {name: [] for name in frames}
+    costs: dict[str, list[float]] = {name: [] for name in frames}
+    for run in range(plan.runs):
+        for name in _in_turn(list(frames), run):
+            with _directory() as directory, _started(OURS, directory) as started:
+                before = started.cpu_s
+                load = client.ingest(started.port, frames[name], connections=4, in_flight=32)
+                rates[name].append(len(events) / load.seconds)
+                costs[name].append((started.cpu_s - before) / len(events) * 1e6)
+    yield Figures("ingest of ours, 4 x 32 frames in flight (more is better)", "events/s", rates)
+    yield Figures("ingest of ours, 4 x 32 frames in flight: processor time", "µs/event", costs)
+
+
+def _uuid7(number: int) -> bytes:
+    """An id as the client gives them: 48 bits of time, which goes on by a millisecond every ten events, and chance."""
+    chance = random.Random(number)
+    return b"%012x-7%03x-%04x-%012x" % (
+        int(START.timestamp() * 1000) + number // 10,
+        chance.getrandbits(12),
+        0x8000 | chance.getrandbits(14),
+        chance.getrandbits(48),
+    )
+
+
+def steps(plan: Plan) -> Iterator[Figures]:
+    """What an ingested event costs ours, step by step."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for _ in range(plan.runs):
+        cost = cost_of_steps(_events(plan.events(50_000)), _FRAME_EVENTS)
+        for step, microseconds in {"together": sum(cost.values()), **cost}.items():
+            values[step].append(microseconds)
+    yield Figures("processor time of an ingested event, each step alone", "µs/event", dict(values))
 
 
 def latency(plan: Plan) -> Iterator[Figures]:
@@ -200,22 +243,50 @@ def _dashboard(port: int, coding: str) -> Iterator[None]:
 
 
 def idle(plan: Plan) -> Iterator[Figures]:
-    """Memory of a connection that has asked once, and on which nothing happens any more."""
-    count = int(5_000 * plan.part) or 50
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4 * count + 1000), hard))
-    values: dict[str, list[float]] = defaultdict(list)
+    """Memory of an open connection with deflate as browsers have it: never used, and after one compressed batch."""
+    count = max(int(10_000 * plan.part), 50)
+    _allow_files(count + 1000)
+    frames = client.frames_of(_events(count), 1, deflate=True, window_bits=_AGREED_WINDOW_BITS)
+    taken: dict[str, dict[str, list[float]]] = {"never used": {}, "after a compressed batch": {}}
+    unused, used = taken.values()
     for subject in available(OURS, NODE_RING, STARLETTE, CEILING):
-        with _directory() as directory, _started(subject, directory) as started:
+        with _directory() as directory, _started(subject, directory) as started, ExitStack() as stack:
             before = started.resident_mb
-            connections = [client.Connection(started.port, as_plugin=True) for _ in range(count)]
-            for connection in connections:
-                connection.ask(client.query())
-            time.sleep(1)
-            values[subject.name].append((started.resident_mb - before) / count * 1000)
-            for connection in connections:
-                connection.socket.close()
-    yield Figures(f"memory of each of {count:,} idle connections", "kB", dict(values))
+            connections: list[client.Connection] = []
+            for number in range(count):
+                source = f"127.0.0.{2 + number // _ADDRESS_CONNECTIONS}"
+                connections.append(client.Connection(started.port, as_plugin=True, source=source))
+                stack.callback(connections[-1].socket.close)
+                if number % 1000 == 0:
+                    _answer_pings(connections)
+            unused[subject.name] = [(_settled_mb(started, connections) - before) / count * 1000]
+            for connection, frame in zip(connections, frames, strict=True):
+                connection.answer_pings()
+                connection.exchange(frame)
+            used[subject.name] = [(_settled_mb(started, connections) - before) / count * 1000]
+    for state, values in taken.items():
+        yield Figures(f"memory of each of {count:,} idle connections with deflate, {state}", "kB", values)
+
+
+def _allow_files(count: int) -> None:
+    """Let this process and those that it starts open so many files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise SystemExit(f"idle needs {count} open files, and {hard} are allowed (ulimit -Hn)")
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+
+
+def _answer_pings(connections: Sequence[client.Connection]) -> None:
+    for connection in connections:
+        connection.answer_pings()
+
+
+def _settled_mb(started: Started, connections: Sequence[client.Connection]) -> float:
+    """Resident memory a moment after the last thing happened, with all connections still there."""
+    time.sleep(1)
+    _answer_pings(connections)
+    return started.resident_mb
 
 
 def restart(plan: Plan) -> Iterator[Figures]:
@@ -253,6 +324,8 @@ def growth(plan: Plan) -> Iterator[Figures]:
 
 WORKLOADS: dict[str, Callable[[Plan], Iterator[Figures]]] = {
     "ingest": ingest,
+    "ids": ids,
+    "steps": steps,
     "latency": latency,
     "window": window,
     "polls": polls,
