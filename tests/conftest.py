@@ -19,14 +19,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Options for the long forms of tests."""
     parser.addoption("--crashes", type=int, default=4, help="how often test_crash.py kills the server")
     parser.addoption("--events", type=int, default=20_000, help="how many events test_clients.py asks for")
-    parser.addoption("--seed", type=int, help="the choices of test_crash.py, as a run before printed them")
+    parser.addoption("--tiny-frames", type=int, default=100_000, help="how many frames test_hostile.py sends at once")
+    parser.addoption("--client-runs", type=int, default=6, help="how many runs test_client_faults.py makes")
+    parser.addoption(
+        "--seed", type=int, help="the choices of test_crash.py or test_client_faults.py, as a run printed them"
+    )
 
 
 @pytest.fixture(autouse=True)
 def _deadline(request: pytest.FixtureRequest) -> Generator[None, None, None]:
     """Nothing may hang: say where, and end."""
-    crashes = request.config.getoption("--crashes")
-    faulthandler.dump_traceback_later(max(DEADLINE_S, 10 * crashes), exit=True)
+    rounds = max(request.config.getoption("--crashes"), request.config.getoption("--client-runs"))
+    faulthandler.dump_traceback_later(max(DEADLINE_S, 10 * rounds), exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
 

@@ -58,7 +58,8 @@ class raw_websocket:  # noqa: N801 - used like a function
         self._server = server
         extra = f"Sec-WebSocket-Extensions: {extensions}\r\n" if extensions else ""
         self._request = (
-            f"GET {server.settings.base_path}/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET {server.settings.base_path}/ws HTTP/1.1\r\nHost: localhost\r\n"
+            f"Upgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{extra}\r\n"
         ).encode() + at_once
 

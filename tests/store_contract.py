@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from tests.support import event
 from wsproto_tracker.protocol.decoding import read_parameters
-from wsproto_tracker.protocol.events import Event, new_id, read_event
+from wsproto_tracker.protocol.events import Event, read_event
+from wsproto_tracker.protocol.ids import new_id
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.protocol.timestamps import format_instant
-from wsproto_tracker.store import Answer, Appended, EventStore, OnStored
+from wsproto_tracker.store import Answer, Appended, Commit, EventStore, OnCommitted, OnStored
 
 
 def accepted(**members: Any) -> Event:
@@ -45,17 +46,19 @@ async def append(store: EventStore, *events: Event) -> Appended:
     return await (await store.append(events)).committed()
 
 
-async def read(store: EventStore, query: Query) -> tuple[Answer, list[dict[str, Any]]]:
+async def read(
+    store: EventStore, query: Query, apps: frozenset[str] | None = None
+) -> tuple[Answer, list[dict[str, Any]]]:
     """An answer and its events, checking what the contract says of chunks."""
-    answer = await store.query(query)
+    answer = await store.query(query, apps)
     async with aclosing(answer.chunks) as chunks:
         texts = [chunk.text async for chunk in chunks]
     assert all(texts), "a chunk is never empty"
     return answer, json.loads(b"[" + b",".join(texts) + b"]")
 
 
-async def ids(store: EventStore, **parameters: Any) -> list[str]:
-    return [found["id"] for found in (await read(store, asked(**parameters)))[1]]
+async def ids(store: EventStore, visible: frozenset[str] | None = None, /, **parameters: Any) -> list[str]:
+    return [found["id"] for found in (await read(store, asked(**parameters), visible))[1]]
 
 
 def naive(events: list[Event], query: dict[str, Any]) -> list[Event]:
@@ -116,13 +119,17 @@ queries = st.fixed_dictionaries(
         "page": st.integers(1, 4),
     },
 )
+visible_apps = st.none() | st.frozensets(st.sampled_from(["shop", "blog", "none"]))
 
 
 class StoreContract:
     """Every store passes all of these."""
 
     def open_store(
-        self, max_events: int = 1000, on_stored: OnStored = lambda _events: None
+        self,
+        max_events: int = 1000,
+        on_stored: OnStored = lambda _events: None,
+        on_committed: OnCommitted = lambda _commit: None,
     ) -> AbstractAsyncContextManager[EventStore]:
         raise NotImplementedError
 
@@ -183,6 +190,23 @@ class StoreContract:
                 answer, _ = await read(store, asked(**parameters))
                 assert (answer.total, answer.newest) == (5, at(4).instant)
 
+    async def test_apps(self) -> None:
+        """Whoever sees some apps only is answered as if there were no others, ``total`` and newest too (X-SCOPE-5)."""
+        async with self.open_store() as store:
+            apps = ("shop", "blog", "cut \ud83d")
+            await append(store, *(at(second, id=str(second), appId=apps[second % 3]) for second in range(60)))
+            shop, both, none = frozenset(["shop"]), frozenset(apps[1:]), frozenset[str]()
+            assert await ids(store, shop) == [str(second) for second in range(57, -1, -3)]
+            assert await ids(store, both) == [str(second) for second in range(59, 0, -1) if second % 3]
+            assert await ids(store, frozenset(["none"])) == await ids(store, none) == []
+            assert await ids(store, shop, appId="shop", limit=1) == ["57"]
+            assert await ids(store, shop, appId="blog") == await ids(store, none, appId="shop") == []
+            assert await ids(store, both, since=moment(55), userId="user-1", limit=2, page=2) == ["56", "55"]
+            answer, _ = await read(store, asked(limit=3), shop)
+            assert (answer.total, answer.newest) == (20, at(57).instant)
+            answer, _ = await read(store, asked(until=moment(1)), frozenset(["cut \ud83d"]))
+            assert (answer.total, answer.newest) == (0, None)
+
     async def test_many(self) -> None:
         """An answer of thousands of events comes in several chunks and loses none (QUERY-7)."""
         async with self.open_store(max_events=10_000) as store:
@@ -196,6 +220,25 @@ class StoreContract:
             assert await append(store, first, again, other_app) == Appended(2, 1)
             assert await append(store, again) == Appended(0, 1)
             assert (await read(store, Query()))[0].total == 2
+
+    async def test_given_ids_of_any_form(self) -> None:
+        """Ids are told apart in every bit, and apps, whatever they look like (X-DUP-1)."""
+        forms = [
+            "019ac5b2-7a10-7000-8000-000000000000",
+            "019ac5b2-7a10-7000-8000-000000000001",
+            "019AC5B2-7A10-7000-8000-000000000000",
+            "019ac5b2-7a10-4000-8000-000000000000",
+            "not-hex!-zzzz-7000-8000-000000000000",
+            "cut \ud83d",
+            "x" * 5_000,
+        ]
+        apps = ["shop", "blog", "", "y" * 5_000, "z" * 5_000]
+        async with self.open_store() as store:
+            events = [at(1, id=form, appId=app) for form in forms for app in apps]
+            assert await append(store, *events) == Appended(len(events), 0)
+            assert await append(store, *events) == Appended(0, len(events))
+            many = [at(1, id=f"{number:04}-7") for number in range(1_200)]
+            assert await append(store, *many, *events, *many) == Appended(1_200, 1_200 + len(events))
 
     async def test_capacity(self) -> None:
         """The first in are the first out, by arrival and not by time; a forgotten id may come again."""
@@ -247,6 +290,37 @@ class StoreContract:
             await append(store, at(2, id="b"), at(0, id="c"))
             assert told == ["a", "b", "c"]
 
+    async def test_tells_of_commits(self) -> None:
+        """Each transaction is told, with how many events it stored: duplicates are none."""
+        told: list[Commit] = []
+        async with self.open_store(on_committed=told.append) as store:
+            await append(store, at(1, id="a"), at(2, id="b"))
+            await append(store, at(2, id="b"), at(3, id="c"))
+            await append(store)
+        assert [commit.events for commit in told] == [2, 1, 0]
+        assert all(commit.seconds >= 0 for commit in told)
+
+    async def test_status(self) -> None:
+        """A store tells how many events it holds, what they take, and how many have gone for others."""
+        async with self.open_store(max_events=30) as store:
+            empty = store.status()
+            assert (empty.events, empty.stored_bytes, empty.evicted) == (0, 0, 0)
+            assert store.outage is None
+            for second in range(50):
+                await append(store, at(second))
+            full = store.status()
+            assert (full.events, full.evicted, full.uncommitted_bytes, full.damages) == (30, 20, 0, 0)
+            assert full.stored_bytes > 0
+
+    async def test_status_after_an_erasure(self) -> None:
+        """Erased events are no more there, and count as evicted when their turn comes."""
+        async with self.open_store(max_events=4) as store:
+            await append(store, *(at(second, userId="ann") for second in range(4)))
+            await store.erase(user="ann")
+            assert (store.status().events, store.status().evicted) == (0, 0)
+            await append(store, at(5))
+            assert (store.status().events, store.status().evicted) == (1, 1)
+
     async def test_erase(self) -> None:
         """The events of a user, of an app, or of a user in an app go, are counted, and may come again."""
         async with self.open_store() as store:
@@ -278,16 +352,19 @@ class StoreContract:
                 assert own == [f"{task}-{number}" for number in reversed(range(20))]
 
     def test_against_a_naive_filter(self) -> None:
-        """Every answer is what a filter finds that goes through everything (FILTER-3, FILTER-4, RESP-2)."""
+        """Every answer is what a filter finds that goes through everything (FILTER-3, FILTER-4, RESP-2, X-SCOPE-5)."""
 
-        async def compare(batches: list[list[Event]], asked_for: list[dict[str, Any]]) -> None:
+        async def compare(
+            batches: list[list[Event]], asked_for: list[tuple[dict[str, Any], frozenset[str] | None]]
+        ) -> None:
             kept: list[Event] = []
             async with self.open_store(on_stored=kept.extend) as store:
                 for batch in batches:
                     await append(store, *batch)
-                for parameters in asked_for:
-                    expected = naive(kept, parameters)
-                    answer, found = await read(store, asked(**parameters))
+                for parameters, apps in asked_for:
+                    seen = [candidate for candidate in kept if apps is None or candidate.app in apps]
+                    expected = naive(seen, parameters)
+                    answer, found = await read(store, asked(**parameters), apps)
                     limit, page = parameters.get("limit"), parameters.get("page", 1)
                     on_page = expected if limit is None else expected[(page - 1) * limit : page * limit]
                     if limit is None and page > 1:
@@ -297,8 +374,11 @@ class StoreContract:
                     assert answer.newest == (expected[0].instant if expected else None)
 
         @hypothesis_settings(max_examples=150)
-        @given(batches=st.lists(st.lists(events, max_size=6), max_size=6), asked_for=st.lists(queries, max_size=5))
-        def run(batches: list[list[Event]], asked_for: list[dict[str, Any]]) -> None:
+        @given(
+            batches=st.lists(st.lists(events, max_size=6), max_size=6),
+            asked_for=st.lists(st.tuples(queries, visible_apps), max_size=5),
+        )
+        def run(batches: list[list[Event]], asked_for: list[tuple[dict[str, Any], frozenset[str] | None]]) -> None:
             trio.run(compare, batches, asked_for)
 
         run()

@@ -5,14 +5,15 @@ import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import attrs
 import trio
 from websockets.trio.client import ClientConnection, connect
 
-from wsproto_tracker import Address, Server, Settings, serve
-from wsproto_tracker.store import EventStore, OnStored
+from wsproto_tracker import Address, Settings, Tracker, serve
+from wsproto_tracker.store import EventStore, OnCommitted, OnStored
 
 ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "protocol-spec"
@@ -63,11 +64,16 @@ class Response:
         return json.loads(gzip.decompress(self.body) if is_gzipped else self.body)
 
 
+def elsewhere(address: Address) -> Tracker:
+    """What stands for a server in another process, of which no more is known than where it listens."""
+    return cast(Tracker, SimpleNamespace(addresses=(address,)))
+
+
 @attrs.frozen
 class Running:
     """A server under test."""
 
-    server: Server
+    server: Tracker
     settings: Settings
 
     @property
@@ -147,12 +153,16 @@ class Client:
         return list(answer["response"]["events"])
 
 
-def opening(store: Callable[[int, OnStored], EventStore]) -> Callable[[Settings, OnStored], Any]:
+def opening(
+    store: Callable[[int, OnStored, OnCommitted], EventStore],
+) -> Callable[[Settings, OnStored, OnCommitted], Any]:
     """What stands in for ``open_store`` of the server, to give it a store of the test's own."""
 
     @asynccontextmanager
-    async def open_store(settings: Settings, on_stored: OnStored) -> AsyncGenerator[EventStore, None]:
-        yield store(settings.max_events, on_stored)
+    async def open_store(
+        settings: Settings, on_stored: OnStored, on_committed: OnCommitted
+    ) -> AsyncGenerator[EventStore, None]:
+        yield store(settings.max_events, on_stored, on_committed)
 
     return open_store
 
@@ -185,6 +195,6 @@ async def running(**options: Any) -> AsyncGenerator[Running, None]:
     defaults: dict[str, Any] = {"port": 0, "store": "memory:"}
     settings = Settings(**(defaults | options))
     async with trio.open_nursery() as nursery:
-        server: Server = await nursery.start(serve, settings)
+        server: Tracker = await nursery.start(serve, settings)
         yield Running(server, settings)
         nursery.cancel_scope.cancel()

@@ -1,20 +1,23 @@
 """Starting, stopping, and being cancelled: what is in hand is finished, and nothing is left behind."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 from websockets.exceptions import ConnectionClosed
 
 import wsproto_tracker.server.app
-from tests.raw_websocket import masked, raw_websocket
-from tests.support import Running, event, ingest, opening, running
-from wsproto_tracker import ServeError, Server, Settings, serve
+from tests.raw_websocket import Peer, masked, raw_websocket
+from tests.support import Running, event, ingest, opening, query, running
+from wsproto_tracker import ServeError, Settings, Tracker, serve
 from wsproto_tracker.protocol.events import Event
+from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.server.websocket import Conversation
-from wsproto_tracker.store import MemoryStore, Receipt
+from wsproto_tracker.store import Answer, MemoryStore, Receipt
 
 
 class GatedStore(MemoryStore):
@@ -42,7 +45,7 @@ class TestStop:
         """
         settings = Settings(port=0, store="memory:")
         async with trio.open_nursery() as nursery:
-            server: Server = await nursery.start(serve, settings)
+            server: Tracker = await nursery.start(serve, settings)
             async with Running(server, settings).client() as client:
                 for _ in range(10):
                     await client.send(ingest(event()))
@@ -94,7 +97,7 @@ class TestStop:
         stream = await server.connect()
         async with stream:
             await stream.send_all(
-                b"GET /_tracker/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"GET /_tracker/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             )
             await trio.sleep(0.05)
             server.server.stop()
@@ -110,7 +113,7 @@ class TestStop:
         """After stop nobody is let in, idle connections end, and serve returns at once (CLOSE-4)."""
         idle = await server.connect()
         used = await server.connect()
-        await used.send_all(b"GET /_tracker/ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        await used.send_all(b"GET /_tracker/ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await used.receive_some()
         server.server.stop()
         for stream in (idle, used):
@@ -126,7 +129,7 @@ class TestStop:
         stream = await server.connect()
         data = json.dumps({"events": [event()]}).encode()
         async with stream:
-            head = b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(data)
+            head = b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data)
             await stream.send_all(head + data[:10])
             await trio.sleep(0.05)
             server.server.stop()
@@ -143,7 +146,7 @@ class TestStop:
         settings = Settings(port=0, store="memory:", drain_timeout_s=0.3)
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
-                server: Server = await nursery.start(serve, settings)
+                server: Tracker = await nursery.start(serve, settings)
                 async with raw_websocket(Running(server, settings)) as peer:
                     await peer.send_frame(0x1, ingest(event()).encode())
                     await trio.sleep(0.05)
@@ -158,10 +161,11 @@ class TestStop:
         settings = Settings(port=0, store="memory:", drain_timeout_s=0.2)
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
-                server: Server = await nursery.start(serve, settings)
+                server: Tracker = await nursery.start(serve, settings)
                 stream = await Running(server, settings).connect()
                 async with stream:
-                    await stream.send_all(b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+                    head = b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+                    await stream.send_all(head + b"{")
                     await trio.sleep(0.05)
                     server.stop()
                     with pytest.raises(trio.BrokenResourceError), trio.fail_after(20):
@@ -200,13 +204,116 @@ class TestStop:
                 assert client.websocket.close_code == 1001
 
 
+class Unanswered(MemoryStore):
+    """Answers no query."""
+
+    async def query(self, query: Query, apps: frozenset[str] | None = None) -> Answer:  # noqa: ARG002
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+async def to_the_end(peer: Peer) -> None:
+    """Read until the server has closed."""
+    with suppress(trio.BrokenResourceError):
+        while await peer.stream.receive_some():
+            pass
+
+
+async def a_while() -> None:
+    """Let every task that can go on do so, many times; no time passes."""
+    for _ in range(100):
+        await trio.lowlevel.checkpoint()
+
+
+class TestDrainTimeout:
+    """On a clock that only the test moves: what needs more time than there is would never end."""
+
+    async def ends_in_time(
+        self, mock_clock: MockClock, behave: Callable[[Peer, trio.Nursery], Awaitable[trio.Event]]
+    ) -> None:
+        """Stop a server while a client behaves like this; it returns what is set when the client sees the end."""
+        settings = Settings(port=0, store="memory:", drain_timeout_s=10.0)
+        async with trio.open_nursery() as serving:
+            server: Tracker = await serving.start(serve, settings)
+            it = Running(server, settings)
+            async with raw_websocket(it) as peer, trio.open_nursery() as clients:
+                is_over = await behave(peer, clients)
+                server.stop()
+                with pytest.raises(OSError, match="all attempts to connect"):
+                    while True:  # until it has begun to stop
+                        await (await it.connect()).aclose()
+                await a_while()
+                assert not is_over.is_set()
+                mock_clock.jump(settings.drain_timeout_s)
+                await is_over.wait()
+                clients.cancel_scope.cancel()
+            await a_while()
+            mock_clock.jump(wsproto_tracker.server.app._LAST_MOMENT_S)
+
+    async def test_client_that_never_stops(self, mock_clock: MockClock) -> None:
+        """A client that goes on sending, and reads, is cut off when the time is over (CLOSE-4)."""
+
+        async def send(peer: Peer) -> None:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                while True:
+                    await peer.stream.send_all(masked(0x1, ingest(event()).encode()) * 20)
+
+        async def behave(peer: Peer, clients: trio.Nursery) -> trio.Event:
+            is_over = trio.Event()
+
+            async def read() -> None:
+                await to_the_end(peer)
+                is_over.set()
+
+            await peer.send_frame(0x1, ingest(event()).encode())
+            await peer.receive_frame()
+            clients.start_soon(send, peer)
+            clients.start_soon(read)
+            return is_over
+
+        await self.ends_in_time(mock_clock, behave)
+
+    async def test_client_that_never_reads(self, mock_clock: MockClock) -> None:
+        """A client that reads nothing of its answers is cut off when the time is over (CLOSE-4)."""
+
+        async def behave(peer: Peer, clients: trio.Nursery) -> trio.Event:
+            await peer.send_frame(0x1, ingest(*[event(payload={"text": "x" * 1000})] * 2000).encode())
+            await peer.stream.send_all(masked(0x1, query().encode()) * 30)
+            return await self.when_all_is_still(peer, clients)
+
+        await self.ends_in_time(mock_clock, behave)
+
+    async def test_query_in_hand(self, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A query that is not answered in time is given up (CLOSE-4)."""
+        monkeypatch.setattr(wsproto_tracker.server.app, "open_store", opening(Unanswered))
+
+        async def behave(peer: Peer, clients: trio.Nursery) -> trio.Event:
+            await peer.send_frame(0x1, query().encode())
+            return await self.when_all_is_still(peer, clients)
+
+        await self.ends_in_time(mock_clock, behave)
+
+    async def when_all_is_still(self, peer: Peer, clients: trio.Nursery) -> trio.Event:
+        """Wait until nothing happens any more; what is returned is set when the server has closed since."""
+        await wait_all_tasks_blocked(0.05)
+        is_over = trio.Event()
+
+        async def read() -> None:
+            await trio.sleep(1)  # on the clock: after the jump
+            await to_the_end(peer)
+            is_over.set()
+
+        clients.start_soon(read)
+        return is_over
+
+
 class TestCancel:
     async def test_cancelled_server_closes_its_store(self, tmp_path: Path) -> None:
         """Cancelled by its host, the server ends at once; the store is closed, and keeps what was acked."""
         settings = Settings(port=0, store=f"sqlite:{tmp_path / 'tracker.db'}")
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
-                server: Server = await nursery.start(serve, settings)
+                server: Tracker = await nursery.start(serve, settings)
                 async with Running(server, settings).client() as client:
                     assert (await client.ask(ingest(event())))["saved"] == 1
                     await client.send(ingest(event()))

@@ -24,11 +24,21 @@ def imports(path: Path) -> set[str]:
             ["trio", "websockets", "h11", "wsproto_tracker.store", "wsproto_tracker.server", "wsproto_tracker.cli"],
         ),
         ("store", ["websockets", "h11", "wsproto_tracker.server", "wsproto_tracker.cli", "wsproto_tracker.settings"]),
-        ("server", ["wsproto_tracker.cli"]),
+        (
+            "client",
+            [
+                "h11",
+                "wsproto_tracker.store",
+                "wsproto_tracker.server",
+                "wsproto_tracker.settings",
+                "wsproto_tracker.cli",
+            ],
+        ),
+        ("server", ["wsproto_tracker.cli", "wsproto_tracker.client"]),
     ],
 )
 def test_nothing_imports_upward(layer: str, forbidden: list[str]) -> None:
-    """The protocol knows no I/O, the store no server, the server no command line."""
+    """The protocol knows no I/O, the store no server, the client neither of them, the server no command line."""
     for path in (PACKAGE / layer).rglob("*.py"):
         bad = [
             name for name in imports(path) for prefix in forbidden if name == prefix or name.startswith(prefix + ".")

@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 
+from bench.churn import Look, growths
 from bench.events import TYPES, made_up
 from tests.support import ROOT
-from wsproto_tracker.protocol.events import Event, new_id, read_event
+from wsproto_tracker.protocol.events import Event, read_event
+from wsproto_tracker.protocol.ids import new_id
 
 
 def test_made_up_events() -> None:
@@ -23,16 +25,36 @@ def test_made_up_events() -> None:
 
 def test_quick() -> None:
     """``--quick`` goes through workloads in little time, and ``--json`` prints what a program can read."""
-    command = [sys.executable, "-m", "bench", "--quick", "--json", "window", "restart", "growth"]
+    command = [sys.executable, "-m", "bench", "--quick", "--json", "steps", "window", "idle", "restart", "growth"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=100)
     figures = json.loads(ended.stdout)["figures"]
     names = {found["workload"].split(" ")[0] for found in figures}
-    assert names == {"window", "memory", "restart", "10,000"}
+    assert names == {"processor", "window", "memory", "restart", "10,000"}
     assert all(len(values) >= 1 for found in figures for values in found["values"].values())
+
+
+def test_churn() -> None:
+    """Connections come and go, all their tasks end, and nothing has grown."""
+    command = [sys.executable, "-m", "bench", "churn", "--seconds", "6", "--seed", "1"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=100, text=True)
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
+    assert ended.stdout.count("no growth") == 3
+
+
+def test_growth_is_found() -> None:
+    """An object that every connection leaves behind is growth; what the first connections leave in caches is none."""
+
+    def judged(objects: list[int]) -> dict[str, bool]:
+        looks = [Look(float(number), number * 100, 40.0, count, 150_000, 11) for number, count in enumerate(objects)]
+        return {growth.name: growth.is_allowed for growth in growths(looks)}
+
+    leaking = judged([38_000 + number * 100 for number in range(30)])
+    assert leaking == {"resident_mb": True, "objects": False, "blocks": True}
+    assert all(judged([30_000, 36_000, 37_900, *[38_000] * 27]).values())
 
 
 def test_wrong_use() -> None:
     """A workload that there is none of is told of, with those that there are."""
     ended = subprocess.run([sys.executable, "-m", "bench", "windows"], cwd=ROOT, capture_output=True, check=False)
     assert ended.returncode == 2
-    assert b"windows: no such workload; there are ingest, latency, window" in ended.stderr
+    assert b"windows: no such workload; there are ingest, ids, steps, latency, window" in ended.stderr

@@ -37,6 +37,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    "--host-resolver-rules=MAP evil.example 127.0.0.1",
 )
 PAGE = Path(__file__).parent / "page"
 FILES = {
@@ -125,6 +126,39 @@ class TestWebSocket:
             assert await page.report() == {"closed": 1001, "wasClean": True}
 
 
+class TestStrangers:
+    async def test_website(self, server: Running) -> None:
+        """A website that is open on the same machine reads nothing of a server without a key, and writes nothing.
+
+        SEC-4, SEC-5.
+        """
+        async with visiting("stranger", host="evil.example", tracker=url(server)) as page:
+            assert await page.report() == {
+                "read": "TypeError",
+                "pinged": "TypeError",
+                "written": "TypeError",
+                "writtenBlindly": [0, "opaque"],
+                "connected": "the connection failed",
+            }
+        async with server.client() as client:
+            assert await client.events() == []
+
+    async def test_website_that_has_its_name_lead_here(self, server: Running) -> None:
+        """Nor does one whose own name leads to the server, so that the browser takes that for its own (SEC-4)."""
+        async with visiting("stranger", host="evil.example", in_front_of=server) as page:
+            refused = [403, "basic"]
+            assert await page.report() == {
+                "read": refused,
+                "pinged": refused,
+                "written": refused,
+                "writtenBlindly": refused,
+                "connected": "the connection failed",
+            }
+            assert page.forwarded == ["GET", "GET", "POST", "POST", "GET"]
+        async with server.client() as client:
+            assert await client.events() == []
+
+
 class TestHttp:
     async def test_fetch(self, locked: Running) -> None:
         """Preflighted requests get through, and the page can read every answer, 401 and those with credentials included
@@ -196,9 +230,15 @@ async def arrived(client: Client, count: int) -> set[str]:
 
 
 class Page:
-    """The page's server: it serves the page and takes its reports."""
+    """The page's server: it serves the page and takes its reports.
 
-    def __init__(self) -> None:
+    :param in_front_of: gets what is for a tracker, as if the page's name were its own.
+    :ivar forwarded: the methods of what it got.
+    """
+
+    def __init__(self, in_front_of: Running | None) -> None:
+        self._in_front_of = in_front_of
+        self.forwarded: list[str] = []
         self._send_report, self._receive_report = trio.open_memory_channel[Any](math.inf)
 
     async def report(self) -> Any:
@@ -211,17 +251,24 @@ class Page:
     async def serve(self, stream: trio.SocketStream) -> None:
         """Answer one request."""
         connection = h11.Connection(h11.SERVER)
-        target, body = "", b""
+        target, body, head = "", b"", b""
         with suppress(trio.BrokenResourceError):
             while not isinstance(happened := connection.next_event(), h11.EndOfMessage):
                 if happened is h11.NEED_DATA:
                     connection.receive_data(await stream.receive_some())
                 elif isinstance(happened, h11.Request):
                     target = happened.target.decode().partition("?")[0]
+                    head = b"%s %s HTTP/1.1\r\n" % (happened.method, happened.target)
+                    kept = [field for field in happened.headers.raw_items() if field[0].lower() != b"connection"]
+                    head += b"".join(b"%s: %s\r\n" % field for field in kept)
                 elif isinstance(happened, h11.Data):
                     body += happened.data
                 else:
                     return  # opened for later use, and never used
+            if self._in_front_of is not None and target.startswith(self._in_front_of.settings.base_path):
+                self.forwarded.append(head.partition(b" ")[0].decode())
+                await stream.send_all(await self._in_front_of.raw(head + b"Connection: close\r\n\r\n" + body))
+                return
             if target == "/result":
                 self._send_report.send_nowait(json.loads(body))
             content_type, content = FILES.get(target, ("text/plain", b""))
@@ -232,14 +279,22 @@ class Page:
 
 
 @asynccontextmanager
-async def visiting(scenario: str, **parameters: str) -> AsyncGenerator[Page, None]:
-    """A browser of its own, with an empty profile, on the page."""
-    page = Page()
+async def visiting(
+    scenario: str, *, host: str = "127.0.0.1", in_front_of: Running | None = None, **parameters: str
+) -> AsyncGenerator[Page, None]:
+    """A browser of its own, with an empty profile, on the page.
+
+    :param host: what the page's server is called in the browser.
+    :param in_front_of: the tracker, where it is to be called the same.
+    """
+    page = Page(in_front_of)
     with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         async with trio.open_nursery() as nursery:
             listeners = await nursery.start(partial(trio.serve_tcp, page.serve, 0, host="127.0.0.1"))
             port = listeners[0].socket.getsockname()[1]
-            address = f"http://127.0.0.1:{port}/?{urlencode({'scenario': scenario, **parameters})}"
+            if in_front_of is not None:
+                parameters["tracker"] = url(in_front_of, Address(host, port))
+            address = f"http://{host}:{port}/?{urlencode({'scenario': scenario, **parameters})}"
             nursery.start_soon(browse, address, profile)
             yield page
             nursery.cancel_scope.cancel()

@@ -16,12 +16,14 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.command import DEADLINE_S, MODULE, Ended, run, serving, started
 from tests.support import Running, event, ingest
-from wsproto_tracker import __version__
+from wsproto_tracker import Address, Settings, __version__
+from wsproto_tracker.access import Key
+from wsproto_tracker.cli.serve import warning
 from wsproto_tracker.settings import flag, options
 
 SCRIPT = (str(Path(sys.executable).with_name("wsproto-tracker")),)
 STOPPING = "stopping: finishing what is in hand; once more stops at once\n"
-UNFINISHED = b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 26\r\n\r\n"
+UNFINISHED = b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 26\r\n\r\n"
 REST = b'{"type":"ingest","events":'  # the 26 bytes; no JSON, which an answer tells as well
 SHUTDOWN = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 
@@ -67,7 +69,7 @@ class TestUsage:
         told = await run("serve", "--help", command=command)
         assert told.is_clean
         for option in options():
-            default = "" if option.default is None else f" (default: {option.default})"
+            default = "" if option.default in (None, ()) else f" (default: {option.default})"
             line = f"{flag(option.name)} {option.metadata['metavar']} {option.metadata['help']}{default}"
             assert line in re.sub(r"\s+", " ", told.output)
         assert "--config FILE" in told.output
@@ -139,7 +141,7 @@ class TestCannotListen:
             port = taken.getsockname()[1]
             refused = await run("serve", "--port", str(port))
         where = f"127.0.0.1 port {port}"
-        told = f"wsproto-tracker: --port: {where} is in use; stop what listens there, or take another --port\n"
+        told = f"wsproto-tracker: --port: {where} is in use; stop what listens there, or take another port\n"
         assert refused == Ended(1, "", told)
 
     @pytest.mark.parametrize("host", ["nowhere.invalid", "a..b"])
@@ -207,6 +209,27 @@ class TestGreeting:
         assert ended.status == 0
         assert "s3cret" not in ended.output + ended.errors
 
+    async def test_keys(self, tmp_path: Path) -> None:
+        """With keys in a file the snippet has the line too, and it is said which key goes where; no key is printed."""
+        file = tmp_path / "tracker.toml"
+        file.write_text(
+            '[[keys]]\nkey = "p4ge"\nname = "shop"\nscopes = ["ingest"]\n'
+            '[[keys]]\nkey_env = "OFFICE"\nname = "office"\nscopes = ["query", "ingest"]\n',
+            "utf-8",
+        )
+        async with serving("--config", str(file), variables={"OFFICE": "0ffice"}) as it:
+            assert "\n      apiKey: process.env.TRACKER_API_KEY,\n" in it.output
+            assert "\nThe keys are shop (ingest), office (ingest and query).\n" in it.output
+            assert (
+                "build the page with a key that is for ingest only, and\nthe dashboard, in a build of its" in it.output
+            )
+            async with it.running.client(key="0ffice") as client:
+                assert await client.ask({"type": "ping"}) == {"type": "pong"}
+            ended = await it.stop()
+        assert ended.is_clean, ended.errors
+        assert "p4ge" not in ended.output
+        assert "0ffice" not in ended.output
+
     async def test_ipv6(self) -> None:
         """An IPv6 address is printed in brackets."""
         try:
@@ -226,6 +249,44 @@ class TestGreeting:
             assert f"  ws://0.0.0.0:{port}/_tracker/ws " in it.output
             assert it.endpoint == f"ws://127.0.0.1:{port}/_tracker/ws"
             assert await healthy(it.running)
+
+
+class TestOpenServer:
+    async def test_everywhere_without_a_key(self) -> None:
+        """Without a key on an address that others reach, it is said what that means, and what to do (SEC-4)."""
+        async with serving("--host", "0.0.0.0") as it:
+            where = it.output.splitlines()[1].split()[0].removeprefix("ws://").partition("/")[0]
+            ended = await it.stop()
+        assert ended.status == 0
+        (line,) = ended.errors.splitlines()
+        assert line.startswith(f"wsproto-tracker: no key is set, and {where} is not for this machine only: ")
+        for way_out in ("TRACKER_API_KEY", "wsproto-tracker keys new", "--host 127.0.0.1"):
+            assert way_out in line
+
+    @pytest.mark.parametrize(
+        ("settings", "addresses", "told"),
+        [
+            (Settings(), ["127.0.0.1", "::1"], None),
+            (Settings(), ["127.0.0.1", "10.0.0.9"], "10.0.0.9:4242 is not"),
+            (Settings(), ["0.0.0.0", "::"], "0.0.0.0:4242, [::]:4242 is not"),
+            (Settings(api_key="s3cret"), ["0.0.0.0"], None),
+            (Settings(keys=(Key(key="s3cret", name="x"),)), ["0.0.0.0"], None),
+            (Settings(unix=Path("/run/tracker.sock")), ["0.0.0.0"], None),
+        ],
+    )
+    def test_when_it_is_said(self, settings: Settings, addresses: list[str], told: str | None) -> None:
+        """It is said where there is no key, and somebody else can come."""
+        said = warning(settings, tuple(Address(host, 4242) for host in addresses))
+        assert said == told or (told is not None and said is not None and told in said)
+
+    async def test_origins(self) -> None:
+        """``--origins`` says which pages are let in (SEC-4, SEC-5)."""
+        async with serving("--origins", "https://shop.example,http://localhost:5173") as it:
+            for origin, status in (("https://shop.example", 200), ("https://evil.example", 403)):
+                assert (await it.running.http("GET", "/ping", headers={"Origin": origin})).status == status
+            ended = await it.stop()
+        told = "pages of https://evil.example are not let in; for them add https://evil.example to --origins"
+        assert told in ended.errors
 
 
 class TestStop:
@@ -271,7 +332,7 @@ class TestStop:
             await it.until(STOPPING)
             it.signal(number)
             ended = await it.end()
-        assert (ended.status, ended.errors) == (1, "")
+        assert (ended.status, ended.problems) == (1, [])
 
 
 class TestClosedOutput:

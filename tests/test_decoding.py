@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support import event, query
 from wsproto_tracker.errors import ErrorCode, FrameError
 from wsproto_tracker.protocol.decoding import _INGEST, Frame, _read_quickly, read_body, read_frame, read_parameters
-from wsproto_tracker.protocol.events import Batch
+from wsproto_tracker.protocol.events import Batch, Rules
 from wsproto_tracker.protocol.frames import Auth, EventsQuery, Ping, Subscribe
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.protocol.timestamps import parse_timestamp
@@ -652,6 +652,6 @@ def test_spaces_between_events_do_not_slow_it_down() -> None:
     """A frame whose events stand apart is read by the quick way, as one whose events do not."""
     for between in (",", ", ", ",\n   "):
         text = f'{{"type":"ingest","events":[{between.join([json.dumps(event())] * 500)}]}}'
-        found = _read_quickly(text, _INGEST)
+        found = _read_quickly(text, _INGEST, Rules())
         assert found is not None
         assert len(found) == 500

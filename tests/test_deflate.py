@@ -1,21 +1,31 @@
 """permessage-deflate of answers: every client gets the same text, whatever it negotiated, between all other frames."""
 
 import random
-from collections.abc import AsyncGenerator
+import tracemalloc
+import zlib
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import trio
+from websockets.exceptions import PayloadTooBig
+from websockets.extensions.base import Extension
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.frames import Frame, Opcode
+from websockets.typing import ExtensionParameter
 
 from tests.raw_websocket import raw_websocket
 from tests.store_contract import moment
 from tests.support import Running, event, ingest, query, running
+from wsproto_tracker.server.deflate import BlockDeflateFactory
 
 COUNT = 13_000
-TEXT = 1
+TEXT, DEFLATED_TEXT = 0x1, 0x41
+MIB = 1024 * 1024
+END = b"\x00\x00\xff\xff"  # what the sender of a message leaves out
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +133,124 @@ async def test_short_frames_are_not_compressed(server: Running) -> None:
         assert (await peer.receive_frame())[0] & 0x40
 
 
+# What a browser offers, what one offers that shrinks no window, and what forgets each message.
+NEGOTIATED: dict[str, tuple[list[ExtensionParameter], int]] = {
+    "small window": ([("client_max_window_bits", None)], 12),
+    "full window": ([], 15),
+    "no takeover": ([("client_no_context_takeover", None)], 15),
+}
+
+
+def negotiated(parameters: list[ExtensionParameter], max_inflate_ratio: int = 500) -> Extension:
+    """The server's end of a connection whose client offered these."""
+    return BlockDeflateFactory(max_inflate_ratio).process_request_params(parameters, [])[1]
+
+
+class Sender:
+    """The deflating end of a client."""
+
+    def __init__(self, window_bits: int, *, takes_over: bool = True) -> None:
+        self._window_bits, self._takes_over = window_bits, takes_over
+        self._compressor = self._new()
+
+    def _new(self) -> "zlib._Compress":
+        return zlib.compressobj(6, zlib.DEFLATED, -self._window_bits)
+
+    def deflate(self, text: bytes) -> bytes:
+        """A message without its end."""
+        if not self._takes_over:
+            self._compressor = self._new()
+        return (self._compressor.compress(text) + self._compressor.flush(zlib.Z_SYNC_FLUSH)).removesuffix(END)
+
+    def frames(self, text: bytes, cuts: list[int]) -> Iterator[Frame]:
+        """The message as a text frame and its continuations, cut at some bytes; an empty ping before each of these."""
+        data = self.deflate(text)
+        bounds = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+        for start, end in pairwise(bounds):
+            if start:
+                yield Frame(Opcode.PING, b"")
+            opcode = Opcode.CONT if start else Opcode.TEXT
+            yield Frame(opcode, data[start:end], fin=end == len(data), rsv1=not start)
+
+
+@pytest.mark.parametrize("agreed", NEGOTIATED)
+def test_context_of_clients(agreed: str) -> None:
+    """Messages refer to those before, in one frame or many, with plain ones between: each is read as sent (CONN-3)."""
+    parameters, window_bits = NEGOTIATED[agreed]
+    chance = random.Random(9)
+    extension = negotiated(parameters)
+    sender = Sender(window_bits, takes_over=agreed != "no takeover")
+    said = chance.randbytes(1 << window_bits)
+    for _ in range(300):
+        start = chance.randrange(len(said))
+        text = said[start : start + chance.choice([0, 1, 300, 5000, len(said)])] + chance.randbytes(chance.randrange(9))
+        cuts = [chance.randrange(1, 3000) for _ in range(chance.choice([0, 0, 1, 5]))]
+        decoded = [extension.decode(frame, max_size=1 << 20) for frame in sender.frames(text, cuts)]
+        assert b"".join(frame.data for frame in decoded) == text
+        assert not any(frame.rsv1 for frame in decoded)
+        plain = Frame(Opcode.TEXT, text)
+        assert extension.decode(plain, max_size=1 << 20) == plain
+
+
+@pytest.mark.parametrize("cuts", [(4 * 1024,), (4 * 1024, 5 * 1024), (4 * 1024, 4 * 1024 + 1, 5 * 1024)])
+@pytest.mark.parametrize("ratio", [10, 500])
+def test_a_fragment_that_fills_what_is_allowed(cuts: tuple[int, ...], ratio: int) -> None:
+    """Where fragments inflate to just what is allowed, the next has no room left, rather than all (CLOSE-3)."""
+    deflater = zlib.compressobj(9, wbits=-15)
+    pieces, begin = [], 0
+    for cut in (*cuts, 100 * 1024):  # KiB of zeros
+        pieces.append(deflater.compress(bytes(1024 * (cut - begin))) + deflater.flush(zlib.Z_SYNC_FLUSH))
+        begin = cut
+    extension = negotiated([], ratio)
+    with pytest.raises(PayloadTooBig):
+        for number, piece in enumerate(pieces):
+            opcode = Opcode.CONT if number else Opcode.TEXT
+            is_last = number == len(pieces) - 1
+            frame = extension.decode(Frame(opcode, piece, fin=is_last, rsv1=not number), max_size=1 << 30)
+            assert len(frame.data) <= 4 * MIB + ratio * sum(map(len, pieces[: number + 1]))
+
+
+@pytest.mark.parametrize("agreed", NEGOTIATED)
+def test_memory_of_idle_connections(agreed: str) -> None:
+    """A connection keeps no codec: nothing before it is used, and afterwards what messages may refer back to."""
+    parameters, window_bits = NEGOTIATED[agreed]
+    kept = 0 if agreed == "no takeover" else 1 << window_bits
+    text = random.Random(10).randbytes(50_000).hex().encode()
+
+    def use(extension: Extension) -> None:
+        sender = Sender(window_bits, takes_over=bool(kept))
+        for message in (text, *[text[:1000]] * 5):
+            for frame in sender.frames(message, [20_000]):
+                extension.decode(frame, max_size=1 << 20)
+        assert extension.encode(Frame(Opcode.TEXT, text)).rsv1
+
+    tracemalloc.start()
+    try:
+        extensions = [negotiated(parameters) for _ in range(100)]
+        assert tracemalloc.get_traced_memory()[0] / len(extensions) < 1000
+        for extension in extensions:
+            use(extension)
+        assert kept <= tracemalloc.get_traced_memory()[0] / len(extensions) < kept + 2000
+    finally:
+        tracemalloc.stop()
+
+
+async def test_ingest_with_context(server: Running) -> None:
+    """Batches that refer to those before are saved like all others, and so are those after one that ends for good."""
+    sender = Sender(12)
+    async with raw_websocket(server, extensions="permessage-deflate; client_max_window_bits") as peer:
+        for number in range(20):
+            data = sender.deflate(ingest(event(id=f"e{number}")).encode())
+            if number == 10:  # with its last block marked as such (RFC 7692, section 7.2.3.4)
+                sender = Sender(12)
+                final = zlib.compressobj(6, zlib.DEFLATED, -12)
+                data = final.compress(ingest(event(id=f"e{number}")).encode()) + final.flush() + b"\x00"
+            await peer.send_frame(DEFLATED_TEXT, data)
+            assert (await peer.receive_frame())[1] == b'{"type":"ack","saved":1}'
+    async with server.client() as client:
+        assert {found["id"] for found in await client.events()} == {f"e{number}" for number in range(20)}
+
+
 @pytest.mark.parametrize("accepted", ["gzip", "identity"])
 async def test_slow_http_reader(accepted: str) -> None:
     """So is one over HTTP."""
@@ -131,7 +259,7 @@ async def test_slow_http_reader(accepted: str) -> None:
         for _ in range(10):
             await other.ask(ingest(*(event(payload={"noise": noise.randbytes(4000).hex()}) for _ in range(300))))
         stream = await it.connect()
-        head = f"GET {it.settings.base_path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {accepted}\r\n\r\n"
+        head = f"GET {it.settings.base_path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: {accepted}\r\n\r\n"
         await stream.send_all(head.encode())
         received = 0
         with trio.fail_after(20), suppress(trio.BrokenResourceError):

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections import Counter
+from collections.abc import Iterator
 from itertools import cycle, islice
 from typing import Any
 
@@ -10,8 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import event
-from wsproto_tracker.protocol import events as module
-from wsproto_tracker.protocol.events import Event, Rejection, _explain, fill_id, read_event
+from wsproto_tracker.protocol import events as events_module
+from wsproto_tracker.protocol import frames
+from wsproto_tracker.protocol import ids as ids_module
+from wsproto_tracker.protocol.events import (
+    MAX_LISTED_REJECTIONS,
+    Cause,
+    Event,
+    Rejection,
+    Rules,
+    _explain,
+    _faults,
+    read_batch,
+    read_event,
+)
+from wsproto_tracker.protocol.ids import fill_id
 from wsproto_tracker.protocol.timestamps import parse_timestamp
 
 FILLED = "filled-in"
@@ -417,9 +432,95 @@ def test_the_last_id_of_several_counts(ids: list[str], expected: str, escaped: b
 
 def test_ids_are_unique_and_unpredictable() -> None:
     """New ids are all different, and those that were seen tell nothing of the next (ID-1)."""
-    ids = [module.new_id() for _ in range(1_000)]
+    ids = [ids_module.new_id() for _ in range(1_000)]
     assert len(set(ids)) == 1_000
     assert len({name[:8] for name in ids}) > 990
+
+
+# Apps of a key
+
+
+@pytest.mark.parametrize(
+    "text", [json.dumps(event()), json.dumps(event(userId="cut \ud83d"))], ids=["quick", "thorough"]
+)
+def test_every_fault_of_an_event_of_another_app_is_told(text: str) -> None:
+    """An event of another app is told so beside its other faults, and its app is not repeated (X-SCOPE-4, SEC-3)."""
+    faulty = json.dumps(json.loads(text) | {"level": "fatal"})
+    batch = read_batch([text.encode(), faulty.encode(), b"5"], new_id, Rules(apps=frozenset(["shop", "blog"])))
+    told = [rejection.reason for rejection in batch.rejected]
+    assert told[0] == "events[0].appId: the key is not for this app; it is for blog, shop"
+    assert told[1] == (
+        "events[1].level: expected one of debug, info, warn, error; "
+        "events[1].appId: the key is not for this app; it is for blog, shop"
+    )
+    assert told[2] == "events[2]: expected an object"
+
+
+def test_many_apps_are_not_listed() -> None:
+    """A key for many apps does not make the reasons long (X-SCOPE-4)."""
+    apps = frozenset(f"app-{number}" for number in range(1000))
+    batch = read_batch([json.dumps(event()).encode()], new_id, Rules(apps=apps))
+    assert batch.rejected == (
+        Rejection(0, "events[0].appId: the key is not for this app; it is for others", Cause.APP_ID),
+    )
+
+
+@settings(max_examples=150)
+@given(st.lists(mutated() | mutated().map(lambda text: text.replace("demo", "shop"))), st.booleans())
+def test_a_batch_of_a_key_is_what_is_valid_of_its_apps(texts: list[str], has_deep_one: bool) -> None:
+    """What is taken is what would be without a key, less the events of other apps, which are rejected (X-SCOPE-4)."""
+    texts += [json.dumps(event(x=0)).replace("0}", "[" * 120 + "]" * 120 + "}")] * has_deep_one
+    apps = frozenset(["shop", "text"])
+    batch = read_batch([text.encode() for text in texts], new_id, Rules(apps=apps))
+    alone = [judged(text, index) for index, text in enumerate(texts)]
+    assert list(batch.events) == [one for one in alone if isinstance(one, Event) and one.app in apps]
+    rejected = {rejection.index: rejection.reason for rejection in batch.rejected}
+    assert len(batch.events) + len(rejected) == len(texts)
+    for index, one in enumerate(alone):
+        if isinstance(one, Rejection):
+            assert rejected[index].startswith(one.reason)
+        elif one.app not in apps:
+            assert rejected[index].startswith(f"events[{index}].appId: ")
+
+
+# Many faulty events
+
+
+def test_only_what_is_told_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the rejections that are listed, an event is judged until its first fault only (X-REJECT-2, CONN-7)."""
+    named: list[str] = []
+
+    def noting(data: dict[str, Any]) -> Iterator[str]:
+        for fault in _faults(data):
+            named.append(fault)
+            yield fault
+
+    monkeypatch.setattr(events_module, "_faults", noting)
+    batch = read_batch([b"{}"] * (MAX_LISTED_REJECTIONS + 500), new_id)
+    assert len(named) == 8 * MAX_LISTED_REJECTIONS + 500
+    assert len(batch.rejected) == MAX_LISTED_REJECTIONS
+    assert {rejection.reason.count("missing") for rejection in batch.rejected} == {8}
+    assert batch.causes == {Cause.TIMESTAMP: MAX_LISTED_REJECTIONS + 500}
+
+
+@settings(max_examples=60)
+@given(st.lists(mutated() | st.sampled_from(["0", "{}", "[]"]), max_size=20), st.sampled_from([None, "demo", "shop"]))
+def test_what_is_not_told_is_judged_all_the_same(texts: list[str], app: str | None) -> None:
+    """After as many rejections as are listed, the same events are saved, the others counted alike (INGEST-2)."""
+    rules = Rules(apps=None if app is None else frozenset([app]))
+    plain = [text.encode() for text in texts]
+    told, untold = (read_batch(before + plain, new_id, rules) for before in ([], [b"0"] * MAX_LISTED_REJECTIONS))
+    assert untold.events == told.events
+    assert [rejection.index for rejection in untold.rejected] == list(range(MAX_LISTED_REJECTIONS))
+    assert Counter(untold.causes) - Counter({Cause.EVENT: MAX_LISTED_REJECTIONS}) == told.causes
+
+
+def test_too_many_beside_those_that_are_wrong() -> None:
+    """Events beyond those that are taken count though others fill the list (X-REJECT-2, LIMIT-5)."""
+    batch = read_batch([b"0"] * 1_500, new_id, Rules(max_events=900))
+    assert [rejection.index for rejection in batch.rejected] == list(range(MAX_LISTED_REJECTIONS))
+    assert batch.causes == {Cause.EVENT: 900, Cause.LIMIT: 600}
+    assert [rejection.cause for rejection in batch.rejected] == [Cause.EVENT] * 900 + [Cause.LIMIT] * 100
 
 
 # Against arbitrary events
@@ -483,3 +584,21 @@ def test_no_empty_id_is_left(pairs: list[tuple[str, Any]], escaped: bool) -> Non
     filled = fill_id(text.encode(), FILLED).decode()
     assert {value for name, value in own_members(filled) if name == "id"} == {FILLED}
     assert json_equal(json.loads(filled), json.loads(text) | {"id": FILLED})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "cause"),
+    [
+        ({"meta": ...}, Cause.META),
+        ({"meta": 1, "level": 1, "context": 1}, Cause.LEVEL),
+        ({"type": "error"}, Cause.PAYLOAD),
+        ({"groupId": None}, Cause.GROUP_ID),
+    ],
+)
+def test_cause(wrong: dict[str, Any], cause: Cause) -> None:
+    """A rejection has the first member that is wrong as its cause, which the sender is not told (X-REJECT-1)."""
+    outcome = judged(json.dumps(event(**wrong)))
+    assert isinstance(outcome, Rejection)
+    assert outcome.cause is cause
+    told = json.loads(frames.encode(frames.ack(0, 0, (outcome,))))["rejected"]
+    assert told == [{"index": 0, "reason": outcome.reason}]

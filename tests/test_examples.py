@@ -15,7 +15,8 @@ from wsproto_tracker.access import Access
 from wsproto_tracker.errors import ErrorCode, FrameError
 from wsproto_tracker.protocol import frames
 from wsproto_tracker.protocol.decoding import read_body
-from wsproto_tracker.protocol.events import Event, Rejection, new_id, read_event
+from wsproto_tracker.protocol.events import Event, Rejection, read_event
+from wsproto_tracker.protocol.ids import new_id
 from wsproto_tracker.protocol.session import Action, Answer, Reply, Save, Session, StartPush
 
 SCHEMAS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((SPEC / "schemas").glob("*.json"))}
@@ -163,7 +164,7 @@ def assert_served(name: str, value: dict[str, Any], action: Action) -> None:
         assert isinstance(action, Answer)
         assert action.req_id == value["reqId"]
     else:
-        assert action == StartPush()
+        assert action == StartPush(req_id=value.get("reqId"))
 
 
 @pytest.mark.parametrize("case", cases("body-ingest"))
@@ -214,7 +215,7 @@ def test_errors_of_a_session_fit_their_schema(message: str | bytes) -> None:
 
 def test_refusals_fit_their_schema() -> None:
     """The answers to a wrong key and to ``subscribe`` without push fit the schema of errors (AUTH-3, X-SUB-3)."""
-    for error in (reply(ingest(), Access("s3cret")), reply('{"type":"subscribe"}', push=False)):
+    for error in (reply(ingest(), Access.of("s3cret")), reply('{"type":"subscribe"}', push=False)):
         VALIDATORS["frame-error"].validate(error)
 
 

@@ -8,11 +8,16 @@ import pytest
 import trio
 
 from tests.support import Running, event, parse_response, running
-from wsproto_tracker.errors import ErrorCode, FrameError
-from wsproto_tracker.server.http1 import error_response
+from wsproto_tracker.access import Key, Scope
 
-ORIGIN = {"Origin": "http://page.example"}
+ORIGIN = {"Origin": "http://localhost:5173"}
 KEY = {"X-Tracker-Key": "s3cret"}
+KEYS = (
+    Key(key="s3cret", name="everything"),
+    Key(key="p4ge", name="page", scopes=frozenset([Scope.INGEST]), apps=frozenset(["shop"])),
+    Key(key="0ffice", name="office", scopes=frozenset([Scope.QUERY]), apps=frozenset(["blog"])),
+    Key(key="0ther", name="elsewhere", origins=("https://other.example",)),
+)
 
 
 def body(*events: object, **members: object) -> bytes:
@@ -87,7 +92,8 @@ class TestIngest:
         """A body may come in chunks, of unknown length."""
         data = body(event())
         chunks = b"".join(b"%x\r\n%s\r\n" % (len(data[i : i + 50]), data[i : i + 50]) for i in range(0, len(data), 50))
-        head = b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        head += b"Transfer-Encoding: chunked\r\n\r\n"
         response = parse_response(await server.raw(head + chunks + b"0\r\n\r\n"), "POST")
         assert response.json() == {"type": "ack", "saved": 1}
 
@@ -95,9 +101,9 @@ class TestIngest:
     async def test_body_over_the_limit(self, framing: str) -> None:
         """A body over the limit is 413, with the limit, and the client can read that (HTTP-13, LIMIT-2)."""
         async with running(max_frame_bytes=4096) as server:
-            head = f"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{framing}\r\n\r\n".encode()
+            head = f"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{framing}\r\n\r\n"
             data = b"1388\r\n" + b" " * 5000 if "chunked" in framing else b" " * 5000
-            response = parse_response(await server.raw(head + data), "POST")
+            response = parse_response(await server.raw(head.encode() + data), "POST")
             assert (response.status, response.json()["code"]) == (413, "too_large")
             assert "4096" in response.json()["message"]
             exact = body(event())
@@ -109,9 +115,8 @@ class TestIngest:
             stream = await server.connect()
             async with stream:
                 size = 20_000_000
-                await stream.send_all(
-                    b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + b" " * size
-                )
+                head = b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size
+                await stream.send_all(head + b" " * size)
                 received = b""
                 async for chunk in stream:
                     received += chunk
@@ -120,8 +125,8 @@ class TestIngest:
     async def test_announced_body_over_the_limit(self) -> None:
         """A body that says it is too large is refused before it is read (HTTP-13, HTTP-15)."""
         async with running(max_frame_bytes=4096) as server:
-            head = b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\nExpect: 100-continue\r\n\r\n"
-            received = await server.raw(head)
+            head = b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n"
+            received = await server.raw(head + b"Expect: 100-continue\r\n\r\n")
             assert received.startswith(b"HTTP/1.1 413 ")
 
     async def test_large_body(self, server: Running) -> None:
@@ -136,7 +141,7 @@ class TestIngest:
         stream = await server.connect()
         async with stream:
             await stream.send_all(
-                b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\n"
+                b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: 100-continue\r\n"
                 b"Content-Length: %d\r\n\r\n" % len(data)
             )
             received = b""
@@ -151,14 +156,14 @@ class TestIngest:
     async def test_expect_refused(self, locked: Running) -> None:
         """Without the key the final answer comes in place of the 100 (HTTP-6, HTTP-15)."""
         received = await locked.raw(
-            b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+            b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
         )
         assert received.startswith(b"HTTP/1.1 401 ")
 
     async def test_short_body(self, server: Running) -> None:
         """Of a body that ends before its length nothing is saved, and it is said so (HTTP-12)."""
         data = body(event())
-        head = b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (len(data) + 1)
+        head = b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (len(data) + 1)
         response = parse_response(await server.raw(head + data, then_eof=True), "POST")
         assert (response.status, response.json()["code"]) == (400, "bad_request")
         assert (await server.http("GET", "")).json()["total"] == 0
@@ -167,7 +172,7 @@ class TestIngest:
         """A body that stops coming is 408 in the end, and nothing of it is saved (HTTP-12)."""
         async with running(receive_timeout_s=0.2) as server:
             data = body(event())
-            head = b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(data)
+            head = b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data)
             response = parse_response(await server.raw(head + data[:-1]), "POST")
             assert (response.status, response.json()["code"]) == (408, "timeout")
             assert (await server.http("GET", "")).json()["total"] == 0
@@ -187,10 +192,64 @@ class TestKeys:
         for headers, suffix in ((KEY, ""), ({"x-tracker-key": "s3cret"}, ""), ({}, "?key=s3cret")):
             assert (await locked.http(method, path + suffix, data, headers)).status == 200
 
-    def test_forbidden(self) -> None:
-        """A key that is right but does not allow the request is told so with 403 (HTTP-7)."""
-        problem = FrameError(ErrorCode.FORBIDDEN, "this key may not read")
-        assert error_response(problem).status == 403
+    @pytest.mark.parametrize(
+        ("key", "method", "path", "said"),
+        [
+            ("p4ge", "GET", "", "the key is not for asking for events"),
+            ("p4ge", "GET", "/events?limit=x", "the key is not for asking for events"),
+            ("0ffice", "POST", "/events", "the key is not for sending events"),
+            ("0ffice", "POST", "/ingest", "the key is not for sending events"),
+            ("0ther", "POST", "/events", "the key is not for pages of this origin"),
+            ("0ther", "GET", "", "the key is not for pages of this origin"),
+        ],
+    )
+    async def test_forbidden(self, key: str, method: str, path: str, said: str) -> None:
+        """A key that is right but does not allow the request is told so with 403, and the page can read it.
+
+        HTTP-7, CORS-3, X-SCOPE-1, X-SCOPE-2, X-SCOPE-6.
+        """
+        async with running(keys=KEYS) as server:
+            response = await server.http(
+                method, path, body(event()) if method == "POST" else b"", {"X-Tracker-Key": key} | ORIGIN
+            )
+            assert (response.status, response.json()["code"], response.json()["message"]) == (403, "forbidden", said)
+            assert response.headers["access-control-allow-origin"] == ORIGIN["Origin"]
+            assert (await server.http("GET", "", headers={"X-Tracker-Key": "0ffice"})).json()["total"] == 0
+
+    async def test_forbidden_before_the_body(self) -> None:
+        """A batch that the key does not allow is refused before its body is sent (HTTP-7, HTTP-15)."""
+        async with running(keys=KEYS) as server:
+            received = await server.raw(
+                b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nX-Tracker-Key: 0ffice\r\n"
+                b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+            )
+            assert received.startswith(b"HTTP/1.1 403 ")
+
+    async def test_apps(self) -> None:
+        """Over HTTP too a key is for its apps: others' events are rejected by index, and not seen.
+
+        X-SCOPE-4, X-SCOPE-5, HTTP-4.
+        """
+        async with running(keys=KEYS) as server:
+            times = [f"2026-11-23T10:00:0{second}.000Z" for second in range(3)]
+            apps = ["shop", "blog", "shop"]
+            batch = body(*(event(appId=app, timestamp=time) for app, time in zip(apps, times, strict=True)))
+            accepted = await server.http("POST", "/events?key=p4ge", batch)
+            reason = "events[1].appId: the key is not for this app; it is for shop"
+            assert (accepted.status, accepted.json()) == (
+                200,
+                {"type": "ack", "saved": 2, "rejected": [{"index": 1, "reason": reason}]},
+            )
+            await server.http("POST", "/events?key=s3cret", body(event(appId="blog", timestamp=times[1])))
+            rest = await server.http("GET", "?key=0ffice")
+            assert [entry["timestamp"] for entry in rest.json()["events"]] == [times[1]]
+            assert {name: rest.json()[name] for name in ("total", "limit", "nextCursor")} == {
+                "total": 1,
+                "limit": 1,
+                "nextCursor": times[1],
+            }
+            assert (await server.http("GET", "?key=0ffice&appId=shop")).json()["total"] == 0
+            assert (await server.http("GET", "?key=s3cret")).json()["total"] == 3
 
     async def test_refused_batch_is_not_saved(self, locked: Running) -> None:
         """Nothing of a batch without the key is saved (HTTP-6)."""
@@ -338,6 +397,14 @@ class TestCors:
         assert "access-control-allow-origin" not in plain.headers
         assert plain.headers["vary"] == "Origin, Accept-Encoding"
 
+    @pytest.mark.parametrize("origin", [b"http://\xe9", b"http://a\r\nOrigin: http://b", b"http://a\r\nOrigin:", b""])
+    async def test_origin_that_is_none(self, locked: Running, origin: bytes) -> None:
+        """A request with an ``Origin`` that no browser sends is answered as one without (CONN-7)."""
+        head = b"GET /_tracker/ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: %b\r\n\r\n" % origin
+        response = parse_response(await locked.raw(head))
+        assert response.status == 200
+        assert "access-control-allow-origin" not in response.headers
+
 
 class TestFront:
     async def test_unknown_path(self, server: Running) -> None:
@@ -372,10 +439,10 @@ class TestFront:
     async def test_keep_alive(self, server: Running) -> None:
         """One connection serves requests one after the other, also when they come at once, 404 and 401 included."""
         data = body(event())
-        post = b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data)
-        get = b"GET /_tracker/ping HTTP/1.1\r\nHost: x\r\n\r\n"
-        lost = b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
-        last = b"GET /_tracker?limit=0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        post = b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data)
+        get = b"GET /_tracker/ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        lost = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        last = b"GET /_tracker?limit=0 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         received = await server.raw(post + get + lost + post + last)
         statuses = [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]]
         assert statuses == [b"200", b"200", b"404", b"200", b"200"]
@@ -384,7 +451,8 @@ class TestFront:
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     async def test_rubbish_on_a_used_connection(self, server: Running, method: str) -> None:
         """Rubbish behind a request gets its answer, and takes nobody along (CONN-7)."""
-        received = await server.raw(f"{method} /_tracker/ping HTTP/1.1\r\nHost: x\r\n\r\nrubbish\r\n\r\n".encode())
+        request = f"{method} /_tracker/ping HTTP/1.1\r\nHost: localhost\r\n\r\nrubbish\r\n\r\n"
+        received = await server.raw(request.encode())
         assert received.startswith(b"HTTP/1.1 200 ")
         assert b"HTTP/1.1 400 " in received
         assert received.endswith(b'"this is no HTTP/1.1 request"}')
@@ -396,17 +464,17 @@ class TestFront:
     )
     async def test_targets(self, server: Running, target: str, status: int) -> None:
         """The absolute form, as proxies get it, is read as well; two slashes are no host."""
-        received = await server.raw(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        received = await server.raw(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         assert parse_response(received).status == status
 
     @pytest.mark.parametrize(
         "request_",
         [
-            b"GET /_tracker HTTP/1.1\r\nHost: x\r\nX-Tracker-Key : gu3ss\r\n\r\n",
-            b"GET /_tracker HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Tracker-Key: gu3ss\x01\r\n\r\n",
-            b"GET /_tracker?key=gu3ss foo HTTP/1.1\r\nHost: x\r\n\r\n",
-            b"GET http://gu3ss\xe2\x84\x80/?key=gu3ss HTTP/1.1\r\nHost: x\r\n\r\n",
-            b"GET /gu3ss HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            b"GET /_tracker HTTP/1.1\r\nHost: localhost\r\nX-Tracker-Key : gu3ss\r\n\r\n",
+            b"GET /_tracker HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Tracker-Key: gu3ss\x01\r\n\r\n",
+            b"GET /_tracker?key=gu3ss foo HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"GET http://gu3ss\xe2\x84\x80/?key=gu3ss HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"GET /gu3ss HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         ],
     )
     async def test_nothing_is_quoted(self, locked: Running, request_: bytes, caplog: pytest.LogCaptureFixture) -> None:
@@ -418,12 +486,12 @@ class TestFront:
 
     async def test_slow_reader(self) -> None:
         """A client that reads a large answer slowly, but without a pause, gets all of it."""
-        async with running(send_timeout_s=1.0) as server:
+        async with running(send_timeout_s=1.0, max_event_bytes=16_000_000) as server:
             await server.http("POST", "/events", body(event(payload={"text": "x" * 12_000_000})))
             stream = await server.connect()
             received = 0
             async with stream:
-                await stream.send_all(b"GET /_tracker HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                await stream.send_all(b"GET /_tracker HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 with trio.fail_after(60):
                     while data := await stream.receive_some(65536):
                         received += len(data)
@@ -434,8 +502,8 @@ class TestFront:
         """A connection that served HTTP may still become a WebSocket."""
         received = await self._first_bytes(
             server,
-            b"GET /_tracker/ping HTTP/1.1\r\nHost: x\r\n\r\n"
-            b"GET /_tracker/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"GET /_tracker/ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            b"GET /_tracker/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
             until=b"Sec-WebSocket-Accept",
         )
@@ -458,12 +526,18 @@ class TestFront:
             (b"hello\r\n\r\n", 400, "bad_request"),
             (b"GET /\r\n\r\n", 400, "bad_request"),
             (b"\x00\x01\x02\x03\r\n\r\n", 400, "bad_request"),
-            (b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad_request"),
+            (b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_request"),
             (b"GET /_tracker HTTP/1.1\r\n\r\n", 400, "bad_request"),
-            (b"GET /_tracker?" + b"&".join([b"a=1"] * 200) + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad_request"),
-            (b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400, "bad_request"),
-            (b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 200_000, 431, "head_too_large"),
+            (b"GET /_tracker?" + b"a=1&" * 200 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_request"),
+            (b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", 400, "bad_request"),
+            (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 200_000, 431, "head_too_large"),
             (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "bad_request"),
+            (
+                b"GET /_tracker/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nOrigin: \x04\r\n"
+                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+                400,
+                "bad_request",
+            ),
         ],
     )
     async def test_malformed_requests(self, server: Running, data: bytes, status: int, code: str) -> None:
@@ -484,7 +558,7 @@ class TestFront:
     async def test_head_that_never_ends(self) -> None:
         """A request head that stops coming is 408 in the end; a connection without any just ends."""
         async with running(head_timeout_s=0.2, idle_timeout_s=0.2) as server:
-            response = parse_response(await server.raw(b"GET /_tracker HTTP/1.1\r\nHost: x\r\n"))
+            response = parse_response(await server.raw(b"GET /_tracker HTTP/1.1\r\nHost: localhost\r\n"))
             assert (response.status, response.json()["code"]) == (408, "timeout")
             assert await server.raw(b"") == b""
             assert (await server.http("GET", "/ping")).status == 200
@@ -494,12 +568,12 @@ class TestFront:
         await server.http("POST", "/events", body(*[event()] * 5000))
         for data in (
             b"GET /_tr",
-            b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{",
+            b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{",
             b"",
             None,
         ):
             stream = await server.connect()
-            await stream.send_all(b"GET /_tracker HTTP/1.1\r\nHost: x\r\n\r\n" if data is None else data)
+            await stream.send_all(b"GET /_tracker HTTP/1.1\r\nHost: localhost\r\n\r\n" if data is None else data)
             await trio.aclose_forcefully(stream)
         assert (await server.http("GET", "?limit=0")).json()["total"] == 5000
 
@@ -509,7 +583,7 @@ class TestFront:
             await server.http("POST", "/events", body(*[event(payload={"text": "x" * 2000})] * 5000))
             stream = await server.connect()
             async with stream:
-                await stream.send_all(b"GET /_tracker HTTP/1.1\r\nHost: x\r\n\r\n")
+                await stream.send_all(b"GET /_tracker HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 await trio.sleep(0.6)
                 received = 0
                 with trio.fail_after(20):
@@ -525,6 +599,7 @@ class TestFront:
     ) -> None:
         """A fault of the server ends the connection concerned, is logged, and leaves the others (CONN-7)."""
         monkeypatch.setattr("wsproto_tracker.server.shim.read_body", lambda *_, **__: 1 / 0)
-        assert await server.raw(b"POST /_tracker/events HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n") == b""
+        request = b"POST /_tracker/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+        assert await server.raw(request) == b""
         assert "ZeroDivisionError" in caplog.text
         assert (await server.http("GET", "/ping")).status == 200

@@ -8,7 +8,9 @@ import trio
 
 from tests.raw_websocket import raw_websocket
 from tests.support import Running, event, ingest, query, running
-from wsproto_tracker.server.push import Hub
+from wsproto_tracker.access import Key, Scope
+from wsproto_tracker.protocol.events import Event
+from wsproto_tracker.server.push import Hub, Subscription
 
 
 async def test_subscribers_get_what_is_saved(server: Running) -> None:
@@ -162,7 +164,7 @@ def test_dropped_are_counted() -> None:
     """What does not fit is counted, and told with the first push that fits again (X-SUB-2)."""
 
     async def pushes() -> list[object]:
-        hub = Hub(max_bytes=10)
+        hub = Hub(max_bytes=10, max_subscriptions=9)
         subscription = hub.subscribe()
         for text, count in ((b"123456", 1), (b"7", 2), (b"too much", 3), (b"nor this", 4), (b"8", 1)):
             subscription.offer(text, count)
@@ -176,6 +178,102 @@ def test_dropped_are_counted() -> None:
         b'{"type":"push","dropped":7,"events":[8]}',
         b'{"type":"push","events":[12345678901234567890]}',
     ]
+
+
+SHOP, BLOG = frozenset(["shop"]), frozenset(["blog"])
+KEYS = (
+    Key(key="wr1ter", name="writer", scopes=frozenset([Scope.INGEST])),
+    Key(key="everyth1ng", name="everything"),
+    Key(key="sh0p", name="shop", scopes=frozenset([Scope.QUERY]), apps=SHOP),
+)
+
+
+async def test_only_of_the_apps_of_the_key() -> None:
+    """A subscriber is pushed the events of its key's apps, as if there were no others (X-SCOPE-5)."""
+    async with (
+        running(keys=KEYS) as server,
+        server.client(key="everyth1ng") as all_,
+        server.client(key="sh0p") as shop,
+        server.client(key="wr1ter") as writer,
+    ):
+        for subscriber in (all_, shop):
+            assert await subscriber.ask({"type": "subscribe"}) == {"type": "subscribed"}
+        await writer.ask(ingest(event(appId="blog", userId="1")))
+        await writer.ask(ingest(event(appId="shop", userId="2"), event(appId="blog", userId="3")))
+        assert [entry["userId"] for entry in (await shop.receive())["events"]] == ["2"]
+        users = [entry["userId"] for _ in range(2) for entry in (await all_.receive())["events"]]
+        assert users == ["1", "2", "3"]
+        assert await shop.ask({"type": "ping"}) == {"type": "pong"}
+
+
+async def test_queriers_see_the_apps_of_their_key() -> None:
+    """So is a client that is pushed to because it queried (X-SCOPE-5)."""
+    async with running(keys=KEYS, push="queriers") as server, server.client(key="sh0p") as shop:
+        await shop.ask(query())
+        async with server.client(key="wr1ter") as writer:
+            await writer.ask(ingest(event(appId="blog"), event(appId="shop")))
+            assert [entry["appId"] for entry in (await shop.receive())["events"]] == ["shop"]
+            assert (await writer.ask(query()))["code"] == "forbidden"
+            await writer.ask(ingest(event(appId="shop")))
+            assert await writer.ask({"type": "ping"}) == {"type": "pong"}  # and no push
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_another_key(at_once: bool) -> None:
+    """After another key, a subscriber gets what is for that one, and nothing with a key that is not for asking.
+
+    AUTH-8, X-SCOPE-3, X-SCOPE-5.
+    """
+    async with running(keys=KEYS) as server, server.client(key="everyth1ng") as client:
+        async with server.client(key="wr1ter") as writer:
+            frames = [{"type": "subscribe"}, {"type": "auth", "key": "sh0p"}]
+            if at_once:
+                await client.send(*frames)
+            answers = [await client.receive() if at_once else await client.ask(frame) for frame in frames]
+            assert answers == [{"type": "subscribed"}, {"type": "auth_ok"}]
+            await writer.ask(ingest(event(appId="blog"), event(appId="shop")))
+            assert [entry["appId"] for entry in (await client.receive())["events"]] == ["shop"]
+            assert await client.ask({"type": "auth", "key": "wr1ter"}) == {"type": "auth_ok"}
+            await writer.ask(ingest(event(appId="shop")))
+            assert await client.ask({"type": "ping"}) == {"type": "pong"}
+            assert await client.ask({"type": "auth", "key": "everyth1ng"}) == {"type": "auth_ok"}
+            await writer.ask(ingest(event(appId="blog")))
+            push = await client.receive()
+            assert ([entry["appId"] for entry in push["events"]], push.get("dropped")) == (["blog"], None)
+
+
+async def test_what_waits_for_another_key_is_dropped() -> None:
+    """What waited when a key with fewer apps was shown is dropped, and counted, and what is for both is not."""
+    subscription = Subscription(1000, None)
+    subscription.offer(b"1", 2)
+    subscription.apps = SHOP
+    subscription.offer(b"3", 1)
+    subscription.apps = SHOP | BLOG
+    subscription.offer(b"4", 5)
+    assert await subscription.next() == b'{"type":"push","dropped":2,"events":[3]}'
+    subscription.apps = BLOG
+    subscription.offer(b"5", 1)
+    assert await subscription.next() == b'{"type":"push","dropped":5,"events":[5]}'
+    subscription.apps = None
+    subscription.offer(b"6", 1)
+    assert await subscription.next() == b'{"type":"push","events":[6]}'
+
+
+async def test_a_text_is_made_once_for_those_who_see_the_same() -> None:
+    """Subscribers of the same apps are offered the very same text, and those of other apps another (X-SCOPE-5)."""
+    hub = Hub(max_bytes=1000, max_subscriptions=9)
+    everything, shop, also_shop, nothing = (hub.subscribe(apps) for apps in (None, SHOP, frozenset(SHOP), frozenset()))
+    offered: dict[Subscription, list[bytes]] = {}
+    for subscription in (everything, shop, also_shop, nothing):
+        texts = offered[subscription] = []
+        subscription.offer = lambda text, _count, texts=texts: texts.append(text)  # type: ignore[method-assign,misc]
+    hub.publish(
+        [Event("shop", "1", False, 0, b"1"), Event("blog", "2", False, 0, b"2"), Event("shop", "3", False, 0, b"3")]
+    )
+    assert offered[everything] == [b"1,2,3"]
+    assert offered[shop] == offered[also_shop] == [b"1,3"]
+    assert offered[shop][0] is offered[also_shop][0]
+    assert offered[nothing] == []
 
 
 async def test_to_a_client_that_ingests(server: Running) -> None:

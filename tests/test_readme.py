@@ -32,7 +32,7 @@ def test_python_runs(code: str, tmp_path: Path) -> None:
 
 def test_options() -> None:
     """Every option in the table is one, with that default."""
-    defaults = {"--" + option.name.replace("_", "-"): option.default for option in options()}
+    defaults = {"--" + option.name.replace("_", "-"): option.default or None for option in options()}
     rows = re.findall(r"^\| (`--[^|]*) \| ([^|]*) \|", README, re.M)
     assert len(rows) > 5
     for names, values in rows:
@@ -58,3 +58,14 @@ async def test_http_endpoints(server: Running) -> None:
     assert response.body.decode() in README
     assert (await server.http("GET", "/" + paths["read"] + "?search=hello")).json()["total"] == 1
     assert json.loads((await server.http("GET", "/" + paths["ping"])).body)["ok"]
+
+
+def test_tree() -> None:
+    """What the tree of the repository shows is there."""
+    (tree,) = blocks("text")
+    folder = ROOT
+    for line in tree.splitlines():
+        name = line.split()[0]
+        folder = folder if line.startswith(" ") else ROOT
+        assert (folder / name).exists(), name
+        folder = folder / name if name == "wsproto_tracker/" else folder

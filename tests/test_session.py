@@ -16,12 +16,19 @@ from hypothesis.stateful import (
 )
 
 from tests.support import event, ingest, query
-from wsproto_tracker.access import Access
-from wsproto_tracker.protocol.events import new_id
+from wsproto_tracker.access import Access, Key, Scope
+from wsproto_tracker.protocol import json_text
+from wsproto_tracker.protocol import session as session_module
+from wsproto_tracker.protocol.ids import new_id
 from wsproto_tracker.protocol.query import Query
-from wsproto_tracker.protocol.session import Action, Answer, Close, Reply, Save, Session, StartPush, State
+from wsproto_tracker.protocol.session import Action, Answer, ChangePush, Close, Reply, Save, Session, StartPush, State
 
 KEY = "S3CRET-KEY"
+HERE = "https://shop.example"
+PAGE = Key(key="PAGE-KEY", name="page", scopes=frozenset([Scope.INGEST]), apps=frozenset(["shop"]))
+OFFICE = Key(key="0FFICE-KEY", name="office", scopes=frozenset([Scope.QUERY]), apps=frozenset(["shop", "blog"]))
+ELSEWHERE = Key(key="OTHER-KEY", name="elsewhere", origins=("https://other.example",))
+KEYS = (Key(key=KEY, name="everything"), PAGE, OFFICE, ELSEWHERE)
 AUTH = json.dumps({"type": "auth", "key": KEY})
 WRONG = json.dumps({"type": "auth", "key": "WR0NG-KEY"})
 PING = '{"type":"ping"}'
@@ -31,7 +38,8 @@ AUTH_OK: list[Any] = [{"type": "auth_ok"}]
 PONG: list[Any] = [{"type": "pong"}]
 UNAUTHORIZED: list[Any] = [{"type": "error", "code": "unauthorized", "message": "Unauthorized"}, (1008, "Unauthorized")]
 
-NEED_A_KEY = [ingest(), ingest(event()), ingest(None), query(), query(limit=1), SUBSCRIBE]
+LARGE = ingest(*[event(payload={"text": "x" * 9_000})] * 2)
+NEED_A_KEY = [LARGE, ingest(), ingest(event()), ingest(None), query(), query(limit=1), SUBSCRIBE]
 NO_FRAMES = [
     *("", "hello", "[]", "{}", "null", "[" * 2_000, '{"type":5}', '{"type":"hello"}', '{"type":"Auth"}'),
     *('{"type":"auth","key":5}', '{"type":"auth","key":null}', '{"type":"ingest"}', '{"type":"ingest","events":1}'),
@@ -41,7 +49,18 @@ WRONG_AUTHS = [WRONG, '{"type":"auth"}', '{"type":"auth","key":""}', json.dumps(
 
 
 def session(key: str | None = None, *, push: bool = True) -> Session:
-    return Session(Access(key), new_id, push=push)
+    return Session(Access.of(key), new_id, push=push)
+
+
+def auth(key: Key) -> str:
+    return json.dumps({"type": "auth", "key": key.key})
+
+
+def unlocked(key: Key, origin: str | None = HERE) -> Session:
+    """A session on a server with several keys, after one of them was shown."""
+    session_ = Session(Access(KEYS), new_id, origin=origin)
+    assert shown(session_.receive(auth(key))) == AUTH_OK
+    return session_
 
 
 def opened() -> Session:
@@ -168,6 +187,121 @@ def test_no_answer_repeats_a_key(configured: str, sent: str) -> None:
         assert b"K3Y" not in (action.reason.encode() if isinstance(action, Close) else getattr(action, "text", b""))
 
 
+# Keys with scopes
+
+
+@pytest.mark.parametrize("frame", [query("r1"), query("r1", appId="shop"), SUBSCRIBE])
+def test_asking_with_a_key_for_sending(frame: str) -> None:
+    """What asks is ``forbidden`` to a key that only sends, with its reqId, and nothing is closed (X-SCOPE-1, ERR-3)."""
+    session_ = unlocked(PAGE)
+    (error,) = shown(session_.receive(frame))
+    assert error == {
+        "type": "error",
+        "code": "forbidden",
+        "message": "the key is not for asking for events",
+        **({} if frame == SUBSCRIBE else {"reqId": "r1"}),
+    }
+    (save,) = session_.receive(ingest(event(appId="shop")))
+    assert isinstance(save, Save)
+    assert len(save.batch.events) == 1
+
+
+def test_sending_with_a_key_for_asking() -> None:
+    """An ingest with a key that only asks is ``forbidden``, and none of its events is judged (X-SCOPE-2)."""
+
+    def new_id() -> str:
+        pytest.fail("an event was judged")
+
+    session_ = Session(Access(KEYS), new_id)
+    session_.receive(auth(OFFICE))
+    for frame in (ingest(event(appId="shop")), ingest(), ingest(None), '{"type":"ingest","events":[],"x":"\\ud83d"}'):
+        assert code(session_.receive(frame)) == "forbidden"
+    (error,) = shown(session_.receive(ingest(event())[:-1] + ',"reqId":"r2"}'))
+    assert (error["code"], error["reqId"]) == ("forbidden", "r2")
+    assert session_.receive(query("r1")) == (Answer("r1", Query(), OFFICE.apps),)
+
+
+@pytest.mark.parametrize("key", [PAGE, OFFICE])
+@pytest.mark.parametrize("message", NO_FRAMES)
+def test_what_is_no_frame_is_told_so_first(key: Key, message: str) -> None:
+    """What is malformed gets its own error, whatever the key is for (FRAME-4, X-SCOPE-1, X-SCOPE-2)."""
+    assert code(unlocked(key).receive(message)) == code(opened().receive(message)) != "forbidden"
+
+
+def test_subscribe_is_forbidden_without_push_too() -> None:
+    """A client that may not ask does not learn whether this server pushes (X-SCOPE-1)."""
+    session_ = Session(Access(KEYS), new_id, push=False)
+    session_.receive(auth(PAGE))
+    assert code(session_.receive(SUBSCRIBE)) == "forbidden"
+
+
+def test_events_of_other_apps_are_rejected() -> None:
+    """Of a frame the events of the key's apps are saved, and the others named by index (X-SCOPE-4, X-REJECT-1)."""
+    batch = ingest(event(appId="shop"), event(appId="blog"), event(appId="<b>", level="fatal"), event(appId="shop"))
+    (save,) = unlocked(PAGE).receive(batch)
+    assert isinstance(save, Save)
+    assert [one.app for one in save.batch.events] == ["shop", "shop"]
+    told = {rejection.index: rejection.reason for rejection in save.batch.rejected}
+    assert told.keys() == {1, 2}
+    assert told[1] == "events[1].appId: the key is not for this app; it is for shop"
+    assert "events[2].level: " in told[2]
+    assert "events[2].appId: " in told[2]
+    assert "<b>" not in told[2]  # SEC-3
+
+
+def test_what_is_seen_is_of_the_apps_of_the_key() -> None:
+    """Queries and subscriptions are for the apps of the key (X-SCOPE-5)."""
+    session_ = unlocked(OFFICE)
+    assert session_.receive(query("r1", appId="else")) == (Answer("r1", Query(appId="else"), OFFICE.apps),)
+    assert session_.receive(SUBSCRIBE) == (StartPush(OFFICE.apps),)
+
+
+def test_a_key_of_another_origin() -> None:
+    """A right key on a page of another origin is ``forbidden``, as is what needs a key after it; nothing is closed.
+
+    X-SCOPE-6, CLOSE-1.
+    """
+    session_ = Session(Access(KEYS), new_id, origin=HERE)
+    (error,) = shown(session_.receive(json.dumps({"type": "auth", "key": ELSEWHERE.key, "reqId": "r"})))
+    assert error == {
+        "type": "error",
+        "code": "forbidden",
+        "message": "the key is not for pages of this origin",
+        "reqId": "r",
+    }
+    for frame in (ingest(event()), ingest(), query(), SUBSCRIBE):
+        (error,) = shown(session_.receive(frame))
+        assert (error["code"], error["message"]) == ("forbidden", "the key is not for pages of this origin")
+    assert shown(session_.receive(PING)) == PONG
+    assert shown(session_.receive(auth(OFFICE)))[-1:] == AUTH_OK
+    assert session_.receive(query("r1")) == (Answer("r1", Query(), OFFICE.apps),)
+
+
+@pytest.mark.parametrize("origin", [None, "https://other.example"])
+def test_a_key_of_this_origin(origin: str | None) -> None:
+    """It is the right one on pages of its origin, and for clients that are no pages (X-SCOPE-6)."""
+    assert unlocked(ELSEWHERE, origin).grant == ELSEWHERE
+
+
+@pytest.mark.parametrize(
+    ("keys", "apps"),
+    [
+        ((KEYS[0], OFFICE), OFFICE.apps),
+        ((OFFICE, KEYS[0]), None),
+        ((OFFICE, PAGE), frozenset()),
+        ((OFFICE, ELSEWHERE), frozenset()),
+    ],
+)
+def test_another_key_changes_what_is_pushed(keys: tuple[Key, Key], apps: frozenset[str] | None) -> None:
+    """From the answer to another key on, only what is for that one is pushed (AUTH-8, X-SCOPE-3, X-SCOPE-5)."""
+    session_ = unlocked(keys[0])
+    assert session_.receive(SUBSCRIBE) == (StartPush(keys[0].apps),)
+    change, reply = session_.receive(auth(keys[1]))
+    assert change == ChangePush(apps)
+    assert isinstance(reply, Reply)
+    assert shown(session_.receive(auth(keys[1])))[0]["type"] in ("auth_ok", "error")
+
+
 # The other frames
 
 
@@ -244,54 +378,76 @@ def test_text_with_an_unescaped_surrogate_raises_nothing(message: str) -> None:
 
 
 class Naive(RuleBasedStateMachine):
-    """A session beside the simplest model of it: whether it is open, and whether it is closed."""
+    """A session beside the simplest model of it: the key that was shown last, and whether it is closed."""
 
-    @initialize(key=st.sampled_from([None, KEY]), push=st.booleans())
-    def start(self, key: str | None, push: bool) -> None:
-        self.session = session(key, push=push)
-        self.key, self.push = key, push
-        self.open, self.closed = key is None, False
+    @initialize(keys=st.sampled_from([(), KEYS]), push=st.booleans())
+    def start(self, keys: tuple[Key, ...], push: bool) -> None:
+        self.session = Session(Access(keys), new_id, push=push, origin=HERE)
+        self.keys, self.push = keys, push
+        self.shown: Key | None = None
+        self.closed = False
+
+    @property
+    def open(self) -> bool:
+        return not self.keys or self.shown is not None
+
+    def may(self, scope: Scope) -> bool:
+        return not self.keys or (self.shown not in (None, ELSEWHERE) and scope in self.shown.scopes)
+
+    def sees(self) -> frozenset[str] | None:
+        if not self.may(Scope.QUERY):
+            return frozenset()
+        return self.shown.apps if self.shown else None
 
     def refused(self, actions: tuple[Action, ...]) -> None:
         assert without_req_id(shown(actions)) == UNAUTHORIZED
         self.closed = True
 
     @precondition(lambda self: not self.closed)
-    @rule()
-    def show_the_key(self) -> None:
-        """The right key opens, once and again (AUTH-1, AUTH-2, AUTH-8)."""
-        assert shown(self.session.receive(AUTH)) == AUTH_OK
-        self.open = True
+    @rule(key=st.sampled_from(KEYS))
+    def show_a_key(self, key: Key) -> None:
+        """A right key opens, once and again, and changes what may be done (AUTH-1, AUTH-2, AUTH-8, X-SCOPE-6)."""
+        had_key, seen = self.shown is not None, self.sees()
+        *changes, reply = self.session.receive(auth(key))
+        self.shown = key if self.keys else None
+        assert changes == ([ChangePush(self.sees())] if had_key and self.sees() != seen else [])
+        if self.keys and key is ELSEWHERE:
+            assert code((reply,)) == "forbidden"
+        else:
+            assert shown((reply,)) == AUTH_OK
 
     @precondition(lambda self: not self.closed)
-    @rule(auth=st.sampled_from(WRONG_AUTHS))
-    def show_a_wrong_key(self, auth: str) -> None:
+    @rule(frame=st.sampled_from(WRONG_AUTHS))
+    def show_a_wrong_key(self, frame: str) -> None:
         """A wrong key closes, if there is a right one (AUTH-2, AUTH-3, AUTH-8)."""
-        actions = self.session.receive(auth)
-        if self.key is None:
-            assert shown(actions) == AUTH_OK
-        else:
+        actions = self.session.receive(frame)
+        if self.keys:
             self.refused(actions)
+        else:
+            assert shown(actions) == AUTH_OK
 
     @precondition(lambda self: not self.closed)
     @rule(frame=st.sampled_from(NEED_A_KEY))
     def ask_for_something(self, frame: str) -> None:
-        """What needs a key is done or refused (AUTH-5, AUTH-6, X-SUB-3, X-SUB-4)."""
+        """What needs a key is done or refused (AUTH-5, AUTH-6, X-SUB-3, X-SUB-4, X-SCOPE-1, X-SCOPE-2)."""
         actions = self.session.receive(frame)
+        name = json.loads(frame)["type"]
         if not self.open:
             self.refused(actions)
+        elif not self.may(Scope.INGEST if name == "ingest" else Scope.QUERY):
+            assert code(actions) == "forbidden"
         elif frame == SUBSCRIBE and not self.push:
             assert code(actions) == "unsupported"
         else:
             (action,) = actions
-            expected = {"ingest": Save, "events:query": Answer, "subscribe": StartPush}[json.loads(frame)["type"]]
-            assert isinstance(action, expected)
+            assert isinstance(action, {"ingest": Save, "events:query": Answer, "subscribe": StartPush}[name])
+            assert isinstance(action, Save) or getattr(action, "apps", ()) == self.sees()  # X-SCOPE-5
 
     @precondition(lambda self: not self.closed)
     @rule(message=st.sampled_from([*NO_FRAMES, b"", b"\xff"]) | st.text(max_size=5))
     def send_what_is_no_frame(self, message: str | bytes) -> None:
         """What is no frame changes nothing (FRAME-3, FRAME-6, CLOSE-1)."""
-        assert code(self.session.receive(message)) != "unauthorized"
+        assert code(self.session.receive(message)) not in ("unauthorized", "forbidden")
 
     @precondition(lambda self: not self.closed)
     @rule()
@@ -314,7 +470,73 @@ class Naive(RuleBasedStateMachine):
 
 def test_any_sequence_of_messages_does_what_a_naive_model_says() -> None:
     """Keys, frames and rubbish in any order are handled as the model says (AUTH-1 to AUTH-8, CLOSE-1, X-SUB-4)."""
-    run_state_machine_as_test(Naive, settings=settings(max_examples=80, stateful_step_count=12))
+    run_state_machine_as_test(Naive, settings=settings(max_examples=150, stateful_step_count=12))
+
+
+PADDING = f'"x":["{"x" * 20_000}"]'
+
+
+def without_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, no message is read, as a whole or for its ``reqId``."""
+    for module, reader in ((session_module, "read_frame"), (json_text, "loads")):
+        monkeypatch.setattr(module, reader, lambda *_: pytest.fail("a large message was read"))
+
+
+@pytest.mark.parametrize("frame", [LARGE, f'{{"events" : [ 0],{PADDING},"type":"ingest"}}'], ids=["events", "padded"])
+def test_large_events_of_strangers_are_not_read(monkeypatch: pytest.MonkeyPatch, frame: str) -> None:
+    """A large ingest before the key is refused like a small one, but nothing is made of its text (AUTH-5, CONN-7)."""
+    without_reading(monkeypatch)
+    assert shown(session(KEY).receive(frame)) == UNAUTHORIZED
+    (error, close) = shown(session(KEY).receive(frame[:-1] + ',"reqId":"r1"}'))
+    assert (error["reqId"], close) == ("r1", UNAUTHORIZED[1])  # ERR-3
+
+
+@pytest.mark.parametrize(
+    ("message", "req_id"),
+    [
+        (f'{{"type":"events:query","reqId":"r1","query":{{}},{PADDING}}}', "r1"),
+        (f'{{"type":"auth","key":"{KEY}","reqId":"\u00e9",{PADDING}}}', "\u00e9"),
+        (f'{{"type":"hello",{PADDING}}}', None),
+        (f'{{"type":"ingest","reqId":"r1",{PADDING}}}', "r1"),
+        (f'{{"type":"ingest","events":{{}},{PADDING}}}', None),
+        (f'{{"type":"ingest","events":[],"events":5,{PADDING}}}', None),
+        (f'{{"type":"ingest","events":[],"type":"ping",{PADDING}}}', None),
+        (f'{{"type":"ingest","events":[],{PADDING}', None),
+        (f'{{"type":"ingest","events":[],"y":"\\ud83d",{PADDING}}}', None),
+        (f'{{"type":"ingest","events":[],"y":"\ud83d",{PADDING}}}', None),
+        (f'{{"type":5,{PADDING}}}', None),
+        (f"[{{{PADDING}}}]", None),
+        ('{"type":"x","a":' + "[" * 100_000 + "]" * 100_000 + "}", None),
+        ("[" * 20_000, None),
+        (" " * 20_000, None),
+    ],
+    ids=lambda value: ascii(value)[:50],
+)
+def test_a_large_message_of_a_stranger_is_not_read(
+    monkeypatch: pytest.MonkeyPatch, message: str, req_id: str | None
+) -> None:
+    """What else is large before the key is told so; it closes nothing, and the key may come (CLOSE-1, FRAME-3)."""
+    with monkeypatch.context() as patched:
+        without_reading(patched)
+        session_ = session(KEY)
+        (error,) = shown(session_.receive(message))
+    assert (error["type"], error["code"], error.get("reqId")) == ("error", "unauthorized", req_id)
+    assert error["message"] == "before a key was shown, no message of more than 16384 characters is read"
+    assert shown(session_.receive(AUTH)) == AUTH_OK
+
+
+def test_large_messages_are_read_where_they_may_be() -> None:
+    """Without keys, and after the right one, a message may be large (AUTH-4, AUTH-6, LIMIT-1)."""
+    for session_ in (session(), opened()):
+        (save,) = session_.receive(LARGE)
+        assert isinstance(save, Save)
+        assert len(save.batch.events) == 2
+        assert shown(session_.receive(f'{{"type":"ping",{PADDING}}}')) == PONG
+
+
+def test_a_large_binary_message_of_a_stranger() -> None:
+    """A binary message is unsupported, however large it is (FRAME-6)."""
+    assert code(session(KEY).receive(bytes(20_000))) == "unsupported"
 
 
 def test_events_of_strangers_are_not_judged() -> None:
@@ -323,7 +545,7 @@ def test_events_of_strangers_are_not_judged() -> None:
     def new_id() -> str:
         pytest.fail("an event was judged")
 
-    locked = Session(Access("s3cret"), new_id)
+    locked = Session(Access.of("s3cret"), new_id)
     assert [type(action) for action in locked.receive(ingest(event(), event()))] == [Reply, Close]
 
 
@@ -332,7 +554,7 @@ def test_events_of_strangers_are_not_judged() -> None:
 )
 def test_a_refusal_carries_the_req_id(message: str) -> None:
     """An Unauthorized answers with the reqId of its frame, like every error (ERR-3)."""
-    reply, _ = Session(Access("s3cret"), lambda: "x").receive(message)
+    reply, _ = Session(Access.of("s3cret"), lambda: "x").receive(message)
     assert isinstance(reply, Reply)
     assert b'"reqId":"R"' in reply.text
 

@@ -3,14 +3,17 @@
 import json
 import traceback
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wsproto_tracker import ConfigurationError, Settings, load_settings
+from wsproto_tracker.access import Key, Scope
 from wsproto_tracker.settings import PUSH_MODES, flag, mistyped_variables, options
 
 EXAMPLES: dict[str, Any] = {
@@ -20,16 +23,39 @@ EXAMPLES: dict[str, Any] = {
     "store": "sqlite:/var/lib/tracker.db",
     "durability": "normal",
     "api_key": "s3cret",
+    "unix": Path("/run/tracker.sock"),
+    "origins": ("https://shop.example", "http://localhost:5173"),
+    "tls_cert": Path("/etc/cert.pem"),
+    "tls_key": Path("/etc/key.pem"),
+    "trusted_proxy": (ip_network("10.0.0.0/8"), ip_network("::1"), "unix"),
+    "metrics_address": ("::1", 9464),
+    "log_format": "json",
     "max_events": 7,
     "max_age": timedelta(hours=36),
     "max_bytes": 1048576,
     "push": "off",
     "max_frame_bytes": 2048,
     "max_head_bytes": 4096,
+    "max_connections": 5,
+    "max_connections_per_address": 4,
+    "max_auth_failures": 3,
+    "max_events_per_frame": 6,
+    "max_event_bytes": 1025,
+    "max_event_rate": 0.5,
+    "max_event_rate_per_address": 1000.0,
+    "max_rate_delay_s": 1.25,
+    "max_inflate_ratio": 11,
+    "max_receiving_bytes": 1048577,
+    "max_queries": 8,
+    "max_subscriptions": 9,
+    "max_queries_per_address": 2,
+    "max_query_delay_s": 2.25,
     "max_pending_replies": 1,
     "max_uncommitted_bytes": 1024,
     "max_push_bytes": 1024,
     "head_timeout_s": 0.5,
+    "first_frame_timeout_s": 0.75,
+    "message_timeout_s": 7.5,
     "idle_timeout_s": 1.5,
     "receive_timeout_s": 2.5,
     "send_timeout_s": 3.5,
@@ -38,7 +64,11 @@ EXAMPLES: dict[str, Any] = {
     "ping_timeout_s": 5.5,
     "drain_timeout_s": 6.5,
 }
-TEXTS = {name: str(value) for name, value in EXAMPLES.items()} | {"max_age": "36h"}
+ODD_TEXTS = {"max_age": "36h", "metrics_address": "[::1]:9464"}
+TEXTS = {
+    name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value) for name, value in EXAMPLES.items()
+} | ODD_TEXTS
+PAIRS = {"tls_cert": ("tls_cert", "tls_key"), "tls_key": ("tls_cert", "tls_key")}
 NAMES = [option.name for option in options()]
 SECONDS = [name for name in NAMES if name.endswith("_s")]
 HUGE = "1" + "0" * 400  # a whole number that is no float
@@ -50,6 +80,7 @@ STORE = "expected sqlite: and a file, such as sqlite:tracker.db or sqlite:/var"
 AGE = "expected a number and a unit of s, m, h or d, such as 90s, 12h or 30d"
 API_KEY = "expected a key that is not empty"
 PUSH = "expected one of subscribers, queriers, off"
+ORIGINS = "expected origins"
 SOME_SECONDS = "expected a number of seconds greater than 0"
 
 WRONG_TEXT = [
@@ -64,6 +95,26 @@ WRONG_TEXT = [
     *[("max_age", text, AGE) for text in ("30", "0d", "0s", "-1d", "1w", "1.5h", "30 d", "9999999d", "")],
     *[("max_bytes", text, "expected a whole number from 1048576") for text in ("1048575", "10GB", "")],
     ("api_key", "", API_KEY),
+    *[(name, text, "expected the path of a file") for name in ("unix", "tls_cert", "tls_key") for text in ("", "a\0b")],
+    *[
+        ("origins", text, ORIGINS)
+        for text in ("shop.example", "https://a.example/", "https://u@a", "ftp:/x", "a b", "")
+    ],
+    *[("origins", text, "expected origins") for text in ("https://a.example,", ",")],
+    ("origins", "https://a.example,null", "null is the origin of every page that hides its own"),
+    *[("trusted_proxy", text, "such as 127.0.0.1 or 10.0.0.0/8, or unix") for text in ("proxy", "10.0.0.1/8", "")],
+    *[
+        ("metrics_address", text, "such as 127.0.0.1:9464")
+        for text in ("9464", "localhost", ":", "a b:1", "x:70000", "")
+    ],
+    *[("log_format", text, "expected one of console, json") for text in ("text", "JSON", "")],
+    ("max_inflate_ratio", "9", "expected a whole number from 10"),
+    ("max_receiving_bytes", "1048575", "expected a whole number from 1048576"),
+    *[
+        (name, text, "expected a number greater than 0")
+        for name in ("max_event_rate", "max_event_rate_per_address")
+        for text in ("0", "-1", "nan", "inf", "many", "")
+    ],
     *[("push", text, PUSH) for text in ("everyone", "Off", "")],
     *[("max_events", text, "expected a whole number from 1") for text in ("0", "-1", "many", "")],
     *[("max_pending_replies", text, "expected a whole number from 1") for text in ("0", "some")],
@@ -138,16 +189,28 @@ class TestSources:
     @pytest.mark.parametrize("name", NAMES)
     def test_flag(self, name: str) -> None:
         """Every option is read from the text of its flag."""
-        assert load_settings({name: TEXTS[name]}, {}) == Settings(**{name: EXAMPLES[name]})
+        names = PAIRS.get(name, (name,))
+        given = {name: TEXTS[name] for name in names}
+        assert load_settings(given, {}) == Settings(**{name: EXAMPLES[name] for name in names})
 
     @pytest.mark.parametrize("name", NAMES)
     def test_environment(self, name: str) -> None:
         """Every option is read from its variable."""
-        assert load_settings({}, {variable(name): TEXTS[name]}) == Settings(**{name: EXAMPLES[name]})
+        names = PAIRS.get(name, (name,))
+        given = {variable(name): TEXTS[name] for name in names}
+        assert load_settings({}, given) == Settings(**{name: EXAMPLES[name] for name in names})
 
     def test_file(self, file: Path) -> None:
         """Every option is read from TOML."""
-        values = EXAMPLES | {"max_age": TEXTS["max_age"]}
+        values = EXAMPLES | ODD_TEXTS
+        values = {
+            name: list(map(str, value))
+            if isinstance(value, tuple)
+            else str(value)
+            if isinstance(value, Path)
+            else value
+            for name, value in values.items()
+        }
         file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()), "utf-8")
         assert load_settings({}, {}, file) == Settings(**EXAMPLES)
 
@@ -273,7 +336,7 @@ class TestFile:
             ("prot", "did you mean port?"),
             ("max-events", "did you mean max_events?"),
             ("apikey", "did you mean api_key?"),
-            ("zzz", f"the options are {', '.join(NAMES)}"),
+            ("zzz", f"the options are {', '.join(attribute.name for attribute in attrs.fields(Settings))}"),
         ],
     )
     def test_unknown_option(self, file: Path, name: str, suggestion: str) -> None:
@@ -316,6 +379,122 @@ class TestKey:
         with pytest.raises(ConfigurationError) as refused:
             load_settings({}, {}, file)
         assert "s3cret" not in "".join(traceback.format_exception(refused.value))
+
+
+TABLES = """
+[[keys]]
+key = "p4ge"
+name = "shop-page"
+scopes = ["ingest"]
+apps = ["shop", "blog"]
+origins = ["https://shop.example", "http://LOCALHOST:5173"]
+rate = 1000
+
+[[keys]]
+key_env = "OFFICE_KEY"
+name = "office.1_a"
+"""
+OFFICE = {"OFFICE_KEY": "0ffice"}
+
+
+class TestKeys:
+    def test_tables(self, file: Path) -> None:
+        """Keys are tables; what is left out is everything, and a key may be in a variable of any name."""
+        file.write_text(TABLES, "utf-8")
+        settings = load_settings({}, OFFICE, file)
+        page = Key(
+            key="p4ge",
+            name="shop-page",
+            scopes=frozenset([Scope.INGEST]),
+            apps=frozenset(["shop", "blog"]),
+            origins=("https://shop.example", "http://localhost:5173"),
+            rate=1000.0,
+        )
+        assert settings.keys == (page, Key(key="0ffice", name="office.1_a"))
+        assert settings.access.keys == settings.keys
+        assert Settings(keys=settings.keys) == settings
+        assert "0ffice" not in f"{settings!r} {settings}"
+
+    def test_beside_the_short_way(self, file: Path) -> None:
+        """``api_key`` is a key beside them, with everything."""
+        file.write_text(TABLES, "utf-8")
+        simple, *others = load_settings({}, OFFICE | {"TRACKER_API_KEY": "s3cret"}, file).access.keys
+        assert simple == Key(key="s3cret", name="api-key")
+        assert len(others) == 2
+
+    @pytest.mark.parametrize(
+        ("table", "told"),
+        [
+            ('name = "x"', "[0]: expected key, or key_env with the name of the variable that holds it"),
+            ('name = "x"\nkey_env = "MISSING"', "[0].key_env: no variable of this name is set; expected the key in it"),
+            ('name = "x"\nkey_env = ""', "[0].key_env: expected the name of an environment variable"),
+            ('name = "x"\nkey_env = "OFFICE_KEY"\nkey = "s3cret"', "[0]: expected key or key_env, not both"),
+            ('name = "x"\nkey = ""', "[0].key: expected a key that is not empty"),
+            ('name = "x"\nkey = 5', "[0].key: expected a key that is not empty"),
+            ('key = "s3cret"', "[0].name: missing"),
+            ('key = "s3cret"\nname = "my key"', "[0].name: expected a name of letters, digits and . _ -"),
+            (
+                'key = "s3cret"\nname = "x"\nscopes = []',
+                "[0].scopes: expected a list with one or more of ingest, query",
+            ),
+            ('key = "s3cret"\nname = "x"\nscopes = "query"', "[0].scopes: expected a list with one or more of"),
+            ('key = "s3cret"\nname = "x"\nscopes = ["write"]', "[0].scopes: expected a list with one or more of"),
+            ('key = "s3cret"\nname = "x"\nscopes = [["query"]]', "[0].scopes: expected a list with one or more of"),
+            ('key = "s3cret"\nname = "x"\napps = []', '[0].apps: expected a list of appIds, such as ["shop"]'),
+            ('key = "s3cret"\nname = "x"\napps = [1]', '[0].apps: expected a list of appIds, such as ["shop"]'),
+            ('key = "s3cret"\nname = "x"\norigins = ["null"]', "[0].origins: expected origins that say where they are"),
+            ('key = "s3cret"\nname = "x"\norigins = []', "[0].origins: expected origins"),
+            ('key = "s3cret"\nname = "x"\nrate = 0', "[0].rate: expected a number greater than 0"),
+            ('key = "s3cret"\nname = "x"\nport = 1', "[0]: no such member as port; the members are name, scopes, "),
+        ],
+    )
+    def test_wrong(self, file: Path, table: str, told: str) -> None:
+        """What is wrong in a table is told with its place and what would be right, and never with the key (SEC-1)."""
+        file.write_text(f"[[keys]]\n{table}", "utf-8")
+        said = refusal({}, OFFICE, file).removeprefix(str(file))
+        assert said.startswith(f": keys{told}")
+        assert "s3cret" not in said
+        assert "0ffice" not in said
+
+    @pytest.mark.parametrize("value", ['"s3cret"', '["s3cret"]', "5", '{key = "s3cret"}'])
+    def test_no_tables(self, file: Path, value: str) -> None:
+        """Keys that are no tables are refused, without what stands there."""
+        file.write_text(f"keys = {value}", "utf-8")
+        said = refusal({}, {}, file).removeprefix(str(file))
+        assert said.startswith((": keys", ": expected TOML"))
+        assert "expected" in said
+        assert "s3cret" not in said
+
+    def test_several_faults(self, file: Path) -> None:
+        """Every fault of every table is told at once, a line for each."""
+        file.write_text('[[keys]]\nkey = ""\nname = ""\n[[keys]]\nname = "x"\n[[keys]]\nkey = "s3cret"', "utf-8")
+        lines = sorted(line.partition("keys")[2].partition(": ")[0] for line in refusal({}, {}, file).splitlines())
+        assert lines == ["[0].key", "[0].name", "[1]", "[2].name"]
+
+    @pytest.mark.parametrize(
+        ("keys", "told"),
+        [
+            ([("x", "1"), ("y", "2"), ("x", "3")], "keys[2].name: the same as that of [0]; expected another"),
+            ([("x", "1"), ("y", "s3cret"), ("z", "s3cret")], "keys[2].key: the same as that of [1]; expected another"),
+        ],
+    )
+    def test_twice(self, file: Path, keys: list[tuple[str, str]], told: str) -> None:
+        """Neither a name nor a key can stand there twice: which of them would count?"""
+        file.write_text("".join(f'[[keys]]\nname = "{name}"\nkey = "{key}"\n' for name, key in keys), "utf-8")
+        assert refusal({}, {}, file) == f"{file}: {told}"
+
+    def test_the_short_way_to_the_same_key(self, file: Path) -> None:
+        """A key for pages that is set as ``api_key`` as well would open everything, and is refused (SEC-1)."""
+        file.write_text(TABLES, "utf-8")
+        said = refusal({}, OFFICE | {"TRACKER_API_KEY": "p4ge"}, file)
+        assert said == "TRACKER_API_KEY: the same as the key of keys[0]; expected another, or none"
+
+    def test_the_name_of_the_short_way(self, file: Path) -> None:
+        """No other key has the name that ``api_key`` has in logs."""
+        file.write_text('[[keys]]\nname = "api-key"\nkey = "p4ge"', "utf-8")
+        said = refusal({"api_key": "s3cret"}, {}, file)
+        assert said == f"{file}: keys[0].name: expected another, for this is what api_key is called"
+        assert load_settings({}, {}, file).keys[0].name == "api-key"
 
 
 # Lone surrogates are what the environment makes of bytes that are not UTF-8.

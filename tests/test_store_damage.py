@@ -86,7 +86,7 @@ class TestBlock:
                 assert await ids(store, appId="demo") == everything(but=lost)
                 assert await ids(store, search="buy") == everything(but=lost)
             assert (await read(store, Query()))[0].total == COUNT - len(lost)
-            assert store.damages == 1
+            assert (store.status().damages, store.status().events) == (1, COUNT - len(lost))
         told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
         assert len(told) == 1
         assert "block 5" in told[0]
@@ -207,6 +207,41 @@ class TestJournal:
             assert await append(store, *again) == Appended(held, COUNT - held)
             assert await ids(store) == everything()
 
+    async def test_with_the_state(self, path: Path) -> None:
+        """With its last entry and the state damaged as well, what is appended is stored, under arrivals of its own."""
+        with sql(path) as connection:
+            connection.execute("UPDATE journal SET run_data = x'00' WHERE id = (SELECT max(id) FROM journal)")
+            connection.execute("DELETE FROM given_ids")
+            connection.execute("UPDATE state SET crc32 = 1")
+        async with open_timeline(path, shape=TINY) as store:
+            await append(store, *(at(99 + number, id=f"new{number}") for number in range(9)))
+            assert (await ids(store))[:9] == [f"new{number}" for number in range(8, -1, -1)]
+        assert all("there twice" not in problem for problem in problems(path))
+
+    @pytest.mark.parametrize("erases", [True, False])
+    async def test_goes_with_what_is_erased(self, path: Path, erases: bool) -> None:
+        """Erasing and compacting leave no damaged entry in the file: it may hold what was to be erased."""
+        with sql(path) as connection:
+            connection.execute("UPDATE journal SET run_data = x'00' WHERE id = (SELECT max(id) FROM journal)")
+        async with open_timeline(path, shape=TINY) as store:
+            await (store.erase(user="nobody") if erases else store.compact())
+        with sql(path) as connection:
+            assert connection.execute("SELECT count(*) FROM journal WHERE run_data = x'00'").fetchone()[0] == 0
+        assert not any("journal" in problem for problem in problems(path))
+
+    async def test_of_an_early_file(self, path: Path) -> None:
+        """Entries with other ids than those of their first arrivals, as early files have them, lose nothing."""
+        with sql(path) as connection:
+            entries = connection.execute("SELECT id FROM journal ORDER BY id").fetchall()
+            for number, (entry,) in enumerate(entries, 1):
+                connection.execute("UPDATE journal SET id = ? WHERE id = ?", (number, entry))
+        async with open_timeline(path, shape=TINY) as store:
+            for second in range(COUNT, COUNT + 9):
+                await append(store, at(second, id=f"e{second}"))
+        async with open_timeline(path, shape=TINY) as store:
+            assert await ids(store) == [f"e{second}" for second in range(COUNT + 8, -1, -1)]
+        assert problems(path) == []
+
 
 class TestState:
     async def test_of_an_empty_store(self, path: Path) -> None:
@@ -230,6 +265,39 @@ class TestState:
             assert await ids(store) == ["e99", *everything()]
         assert "the checksum of its state does not match" in caplog.text
         assert problems(path) == []
+
+    @pytest.mark.parametrize("arrival", [2**62, 2**63 - 1])
+    async def test_is_not_reckoned_from_one_damaged_number(self, path: Path, arrival: int) -> None:
+        """A number that is far from all that is sound hides no event, and leaves arrivals to give."""
+        with sql(path) as connection:
+            connection.execute("UPDATE state SET crc32 = 1")
+            connection.execute("UPDATE received SET arrival = ?", (arrival,))
+        assert any("state" in problem for problem in problems(path))
+        async with open_timeline(path, shape=TINY) as store:
+            await append(store, at(99, id="e99"))
+            assert await ids(store) == ["e99", *everything()]
+        assert problems(path) == []
+
+
+class TestMarks:
+    async def test_beyond_all_arrivals(self, path: Path) -> None:
+        """A mark of an arrival that was never given does not make new events look old (ACK-1)."""
+        with sql(path) as connection:
+            connection.execute("UPDATE received SET at_s = 1")
+            connection.execute("INSERT INTO received VALUES (9223372036854775807, 9223372036854775807)")
+        async with open_timeline(path, Capacity(max_age_s=3600), shape=TINY) as store:
+            await append(store, at(99, id="new"))
+            assert await ids(store) == ["new"]
+
+
+class TestGivenIds:
+    async def test_of_an_arrival_that_is_no_number(self, path: Path) -> None:
+        """SQLite keeps anything in any column; verifying tells of it, and the store goes on."""
+        with sql(path) as connection:
+            connection.execute("UPDATE given_ids SET arrival = 'x' WHERE arrival = 7")
+        assert problems(path) == ["an id is remembered of an arrival that is no number"]
+        async with open_timeline(path, shape=TINY) as store:
+            assert await ids(store) == everything()
 
 
 class TestLog:

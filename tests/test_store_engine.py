@@ -4,11 +4,12 @@ import gc
 import logging
 import math
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 
 import msgspec
 import pytest
@@ -18,9 +19,21 @@ from trio.testing import wait_all_tasks_blocked
 from tests.store_contract import StoreContract, append, at, ids, read
 from tests.store_support import TINY, Disk, large, problems, sql
 from wsproto_tracker.errors import StoreError, UnavailableError
-from wsproto_tracker.protocol.query import Query
-from wsproto_tracker.store import Appended, Capacity, EventStore, OnStored, Receipt, engine, open_timeline
-from wsproto_tracker.store.block import Shape
+from wsproto_tracker.protocol.query import Limit, Query
+from wsproto_tracker.store import (
+    Appended,
+    Capacity,
+    Commit,
+    EventStore,
+    OnCommitted,
+    OnStored,
+    Receipt,
+    TimelineStore,
+    engine,
+    open_timeline,
+)
+from wsproto_tracker.store.block import Block, Shape
+from wsproto_tracker.store.database import Database
 
 
 class TestInMemory(StoreContract):
@@ -28,9 +41,14 @@ class TestInMemory(StoreContract):
 
     @asynccontextmanager
     async def open_store(
-        self, max_events: int = 1000, on_stored: OnStored = lambda _events: None
+        self,
+        max_events: int = 1000,
+        on_stored: OnStored = lambda _events: None,
+        on_committed: OnCommitted = lambda _commit: None,
     ) -> AsyncGenerator[EventStore, None]:
-        async with open_timeline(None, Capacity(max_events), on_stored=on_stored, shape=self.shape) as store:
+        async with open_timeline(
+            None, Capacity(max_events), on_stored=on_stored, on_committed=on_committed, shape=self.shape
+        ) as store:
             yield store
 
 
@@ -41,11 +59,16 @@ class TestInMemoryWithTinyBlocks(TestInMemory):
 class TestOnDisk(StoreContract):
     @asynccontextmanager
     async def open_store(
-        self, max_events: int = 1000, on_stored: OnStored = lambda _events: None
+        self,
+        max_events: int = 1000,
+        on_stored: OnStored = lambda _events: None,
+        on_committed: OnCommitted = lambda _commit: None,
     ) -> AsyncGenerator[EventStore, None]:
         with TemporaryDirectory() as directory:
             path = Path(directory, "tracker.db")
-            async with open_timeline(path, Capacity(max_events), on_stored=on_stored, shape=TINY) as store:
+            async with open_timeline(
+                path, Capacity(max_events), on_stored=on_stored, on_committed=on_committed, shape=TINY
+            ) as store:
                 yield store
 
 
@@ -107,6 +130,19 @@ class TestGroupCommit:
         async with open_timeline(path) as store:
             assert await ids(store) == ["5", "4", "3", "2", "1", "0"]
 
+    async def test_tells_of_a_commit_for_all(self, path: Path) -> None:
+        """A transaction is told once, whatever the number of its batches; one that failed is not."""
+        told: list[Commit] = []
+        async with open_timeline(path, on_committed=told.append) as store:
+            await append(store, at(0))
+            receipts = [await store.append([at(number), at(number)]) for number in range(50)]
+            assert store.status().uncommitted_bytes > 0
+            for receipt in receipts:
+                await receipt.committed()
+        assert sum(commit.events for commit in told) == 101
+        assert 2 <= len(told) <= 26
+        assert all(commit.seconds > 0 for commit in told)
+
     async def test_larger_than_the_bound(self, path: Path) -> None:
         """A batch that is larger than the bound is taken when nothing else waits."""
         async with open_timeline(path, max_uncommitted_bytes=1) as store:
@@ -140,6 +176,28 @@ class TestGroupCommit:
             references = sys.getrefcount(texts[0])
             in_journal, in_list, as_argument = 1, 1, 1
             assert references == in_journal + in_list + as_argument
+
+
+class TestStatus:
+    async def test_size_of_the_file(self, path: Path) -> None:
+        """The size that is told is that of the file, as it is between two checkpoints."""
+        async with open_timeline(path) as store:
+            await append(store, *map(large, range(10)))
+            await store.compact()
+            await append(store, at(1))
+            assert store.status().file_bytes == path.stat().st_size > 100_000
+        async with open_timeline(path) as store:
+            assert store.status().file_bytes == path.stat().st_size
+
+    async def test_blocks(self, path: Path) -> None:
+        """Sealed, events take less, and are as many."""
+        async with open_timeline(path, shape=TINY) as store:
+            for second in range(100):
+                await append(store, at(second))
+            status = store.status()
+            assert status.events == 100
+            assert 0 < status.blocks <= 50
+            assert status.stored_bytes < sum(len(at(second).text) for second in range(100))
 
 
 @pytest.mark.usefixtures("_soon")
@@ -216,6 +274,28 @@ class TestOutage:
             await receipt.committed()
         assert caplog.text.count("saved again") == 1
 
+    @pytest.mark.parametrize(("begin", "end"), [("fill", "free"), ("protect", "unprotect")])
+    async def test_ends_though_nothing_waits(
+        self, path: Path, disk: Disk, begin: str, end: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An outage lasts as long as the disk fails and no longer, whoever is there to notice."""
+        async with open_timeline(path) as store:
+            getattr(disk, begin)()
+            receipt = await store.append([large(1)], is_patient=False)
+            with pytest.raises(UnavailableError):
+                await receipt.committed()
+            outage = store.outage
+            await trio.sleep(0.2)
+            assert store.outage is outage is not None
+            getattr(disk, end)()
+            with trio.fail_after(10):
+                while store.outage is not None:
+                    await trio.sleep(0.01)
+            assert caplog.text.count("saved again") == 1
+            with sql(path) as connection:
+                assert connection.execute("SELECT count(*) FROM block_data").fetchone() == (0,)
+        assert problems(path) == []
+
     async def test_file_is_moved_away(self, path: Path) -> None:
         """Nothing is acked into a file that was removed; put back where it was, it is written to again."""
         async with open_timeline(path) as store:
@@ -244,6 +324,18 @@ class TestOutage:
             assert len(await ids(store)) == 40 + 2 * (number + 1)
         assert problems(path) == []
 
+    async def test_is_no_commit(self, path: Path, disk: Disk) -> None:
+        """An attempt that fails is not told as a commit; the one that goes well is."""
+        told: list[Commit] = []
+        async with open_timeline(path, on_committed=told.append) as store:
+            disk.fill()
+            receipt = await store.append([large(1)])
+            await receipt.attempted()
+            assert told == []
+            disk.free()
+            await receipt.committed()
+            assert [commit.events for commit in told] == [1]
+
     async def test_reading_goes_on(self, path: Path, disk: Disk) -> None:
         """Queries are answered during an outage."""
         async with open_timeline(path, shape=TINY) as store:
@@ -261,17 +353,32 @@ class TestOutage:
         async with open_timeline(path, shape=TINY) as store:
             timeline = store._timeline
             await append(store, *(at(second) for second in range(4)))
-            seal, timeline.seal = timeline.seal, _failing  # type: ignore[method-assign]
+            plan, timeline.plan_sealing = timeline.plan_sealing, _failing  # type: ignore[method-assign]
             for second in range(4, 24):
                 await append(store, at(second))
             assert "sealing is delayed: no" in caplog.text
             assert timeline.sealing_is_overdue
             receipt = await store.append([at(30)])
             assert await receipt.attempted() is not None
-            timeline.seal = seal  # type: ignore[method-assign]
+            timeline.plan_sealing = plan  # type: ignore[method-assign]
             await receipt.committed()
             assert (await read(store, Query()))[0].total == 25
             assert not timeline.sealing_is_overdue
+        assert problems(path) == []
+
+    async def test_sealing_is_tried_again(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A sealing that failed is tried again by itself, though nothing more is appended."""
+        monkeypatch.setattr(engine, "_RETRY_S", 0.05)
+        async with open_timeline(path, shape=TINY) as store:
+            timeline = store._timeline
+            plan, timeline.plan_sealing = timeline.plan_sealing, _failing  # type: ignore[method-assign]
+            await append(store, *(at(second) for second in range(4 * TINY.open_events + 1)))
+            with trio.fail_after(5):
+                while not store._why_not_sealed:
+                    await trio.sleep(0.01)
+                timeline.plan_sealing = plan  # type: ignore[method-assign]
+                while not timeline.snapshot.blocks:
+                    await trio.sleep(0.01)
         assert problems(path) == []
 
     async def test_erasure_fails(self, path: Path, disk: Disk) -> None:
@@ -286,8 +393,12 @@ class TestOutage:
             assert await store.erase(user="ann") == 20
 
 
-def _failing() -> None:
+def _failing() -> NoReturn:
     raise UnavailableError("no")
+
+
+def _bug() -> NoReturn:
+    raise AssertionError("it was sealed")
 
 
 class TestEnd:
@@ -329,11 +440,17 @@ class TestEnd:
         with pytest.raises(UnavailableError, match="the store is closed"):
             await store.append([at(3)])
 
+    async def test_seals_nothing(self, path: Path) -> None:
+        """Closing is no reason to seal."""
+        async with open_timeline(path, shape=TINY) as store:
+            store._timeline.plan_sealing = _bug  # type: ignore[method-assign]
+            await append(store, at(1))
+
     async def test_while_sealing_is_impossible(self, path: Path) -> None:
         """What waits is committed though far too much is to be sealed, and that fails."""
         async with open_timeline(path, shape=TINY) as store:
             await append(store, *(at(second) for second in range(5)))
-            store._timeline.seal = _failing  # type: ignore[method-assign]
+            store._timeline.plan_sealing = _failing  # type: ignore[method-assign]
             for second in range(5, 24):
                 await append(store, at(second))
             receipt = await store.append([at(99)])
@@ -382,6 +499,59 @@ class TestEnd:
         with pytest.raises(UnavailableError, match="the disk is full"):
             await receipt.committed()
         assert "2 events are lost, none of which was acked" in caplog.text
+
+
+async def sealed(store: TimelineStore, count: int) -> Sequence[Block]:
+    """The blocks of a store, when there are so many and no more are to be made."""
+    with trio.fail_after(20):
+        while len(store._timeline.snapshot.blocks) < count or store._timeline.sealing_is_due:
+            await trio.sleep(0.01)
+    return store._timeline.snapshot.blocks
+
+
+class TestApps:
+    @pytest.fixture
+    def read_ids(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """The blocks whose data is read, from now on."""
+        ids_: list[int] = []
+        read_block_data = Database.read
+
+        def recording(database: Database, block: Block) -> tuple[bytes, bytes]:
+            ids_.append(block.id)
+            return read_block_data(database, block)
+
+        monkeypatch.setattr(Database, "read", recording)
+        return ids_
+
+    async def test_blocks_go_out_as_they_lie(self, read_ids: list[int]) -> None:
+        """Blocks of the apps that are seen are not taken apart, and those of others not even read (X-SCOPE-5)."""
+        async with open_timeline(None, shape=TINY) as store:
+            for app in ("shop", "blog"):
+                await append(store, *(at(second + 100 * (app == "blog"), appId=app) for second in range(48)))
+            blocks = await sealed(store, 20)
+            of_shop = {block.id for block in blocks if block.apps == {"shop": block.seal.count}}
+            of_blog = {block.id for block in blocks if block.apps == {"blog": block.seal.count}}
+            assert min(len(of_shop), len(of_blog)) > 5
+            del read_ids[:]
+            for visible, query in ((frozenset(["shop"]), Query()), (frozenset(["shop", "x"]), Query(appId="shop"))):
+                answer = await store.query(query, visible)
+                async with aclosing(answer.chunks) as chunks:
+                    assert sum([chunk.seal is not None async for chunk in chunks]) == len(of_shop)
+                assert answer.total == 48
+            answer = await store.query(Query(search="x"), frozenset(["shop"]))
+            await answer.chunks.aclose()
+            assert of_shop & set(read_ids)
+            assert not of_blog & set(read_ids)
+
+    async def test_events_are_counted_without_being_read(self, read_ids: list[int]) -> None:
+        """For a page, no more blocks are read than it is in, though each holds events of others (X-SCOPE-5)."""
+        async with open_timeline(None, shape=TINY) as store:
+            await append(store, *(at(second, appId=("shop", "blog")[second % 2]) for second in range(80)))
+            await sealed(store, 15)
+            del read_ids[:]
+            answer, found = await read(store, Query(limit=Limit(3)), frozenset(["shop"]))
+            assert (answer.total, answer.newest, len(found)) == (40, at(78).instant, 3)
+            assert len(set(read_ids)) <= 3
 
 
 class TestErase:

@@ -74,6 +74,7 @@ queries: st.SearchStrategy[dict[str, Any]] = st.one_of(
         },
     ),
 )
+visible_apps = st.none() | st.frozensets(apps, min_size=1, max_size=3)
 
 
 @attrs.frozen
@@ -94,6 +95,7 @@ class Burst:
 @attrs.frozen
 class Ask:
     query: dict[str, Any]
+    apps: frozenset[str] | None
 
 
 @attrs.frozen
@@ -122,7 +124,7 @@ erasures = st.one_of(
 operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(Append, st.lists(batches, min_size=1, max_size=4)),
     st.builds(Append, st.lists(batches, min_size=1, max_size=4)),
-    st.builds(Ask, queries),
+    st.builds(Ask, queries, visible_apps),
     st.builds(Burst, st.integers(5, 40), st.integers(0, 30)),
     erasures,
     st.builds(Compact),
@@ -152,8 +154,8 @@ class Pair:
             case Burst(count, late_by):
                 at = format_instant(NOW - late_by * MINUTE + 1000)
                 await self._append([[accepted(timestamp=at, payload={"n": n}) for n in range(count)]])
-            case Ask(parameters):
-                await self.compare(asked(**parameters))
+            case Ask(parameters, visible):
+                await self.compare(asked(**parameters), visible)
             case Erase(user, app):
                 assert await self.engine.erase(user=user, app=app) == await self.oracle.erase(user=user, app=app)
             case Compact():
@@ -169,15 +171,16 @@ class Pair:
         assert [await receipt.committed() for receipt in receipts] == expected
         assert self.told == self.oracle_told
 
-    async def compare(self, query: Query) -> None:
+    async def compare(self, query: Query, visible: frozenset[str] | None = None) -> None:
         """The same answer, to the byte."""
-        (total, newest, text), expected = await answer(self.engine, query), await answer(self.oracle, query)
+        total, newest, text = await answer(self.engine, query, visible)
+        expected = await answer(self.oracle, query, visible)
         assert (total, newest) == expected[:2]
         assert text == expected[2]
 
 
-async def answer(store: EventStore, query: Query) -> tuple[int, int | None, bytes]:
-    found = await store.query(query)
+async def answer(store: EventStore, query: Query, visible: frozenset[str] | None) -> tuple[int, int | None, bytes]:
+    found = await store.query(query, visible)
     async with aclosing(found.chunks) as chunks:
         texts = [chunk.text async for chunk in chunks]
     assert all(texts)

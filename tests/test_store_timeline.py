@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.store_contract import at
 from tests.store_support import TINY, Disk, block_count, large, problems, sql
@@ -15,6 +18,7 @@ from wsproto_tracker.errors import StoreError, UnavailableError
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.store import Capacity, open_timeline
 from wsproto_tracker.store.block import Shape
+from wsproto_tracker.store.damage import read_block
 from wsproto_tracker.store.database import Database
 from wsproto_tracker.store.loading import with_checksum
 from wsproto_tracker.store.reading import Reader
@@ -275,3 +279,55 @@ def test_somebody_else_wrote(path: Path) -> None:
             connection.execute("UPDATE state SET last_arrival = 7")
         with pytest.raises(StoreError, match="another program has changed this store while it was open"):
             timeline.commit([[at(2)]])
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=100, deadline=None)
+def test_sealing_beside_commits(seed: int) -> None:
+    """A sealing that was planned before some commits loses nothing of them, shows nothing twice, and so on disk."""
+    chance = random.Random(seed)
+    expected: list[tuple[int, int]] = []
+
+    def commit() -> None:
+        seconds = [chance.randint(-3, 3) + len(expected) // 4 for _ in range(chance.randint(1, 6))]
+        timeline.commit([[at(second)] for second in seconds])
+        first = len(expected) + 1
+        expected.extend((at(second).instant, arrival) for arrival, second in enumerate(seconds, first))
+
+    def found() -> list[tuple[int, int]]:
+        snapshot = timeline.snapshot
+        rows = [*snapshot.rows, *(row for block in snapshot.blocks for row in read_block(database, block))]
+        return sorted((instant, arrival) for instant, arrival, _ in rows)
+
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "tracker.db"
+        for _ in range(3):
+            with opened(path) as (timeline, database):
+                assert found() == sorted(expected)
+                for _ in range(chance.randint(1, 6)):
+                    commit()
+                    planned = timeline.plan_sealing()
+                    for _ in range(chance.randint(0, 3)):
+                        commit()
+                    timeline.apply_sealing(*planned)
+                    assert found() == sorted(expected)
+        assert problems(path) == []
+
+
+def test_sealing_leaves_new_entries_alone(path: Path) -> None:
+    """Entries of the journal whose events all stay open are not written again."""
+    with opened(path) as (timeline, _):
+        timeline.commit([[at(second) for second in range(20)]])
+        planned = timeline.plan_sealing()
+        timeline.commit([[at(30)]])
+        before = entries(path)
+        timeline.apply_sealing(*planned)
+        after = entries(path)
+        assert after[-1] == before[-1] == (21, 1)
+        assert sum(count for _, count in after) == len(timeline.snapshot.rows) < 21
+
+
+def entries(path: Path) -> list[tuple[int, int]]:
+    """The first arrival of each entry of the journal, and how many events it holds."""
+    with sql(path) as connection:
+        return list(connection.execute("SELECT id, count FROM journal ORDER BY id"))

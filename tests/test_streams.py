@@ -7,7 +7,12 @@ from contextlib import asynccontextmanager
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from wsproto_tracker import Settings
+from wsproto_tracker.server.budget import Account, Budget
+from wsproto_tracker.server.metrics import Metrics
+from wsproto_tracker.server.peer import Peer
 from wsproto_tracker.server.streams import UpgradedStream
+from wsproto_tracker.server.tally import Tally
 
 TEXT = b"\x81\x7e" + (50_000).to_bytes(2, "big") + b"x" * 50_000
 SHORT = b"\x81\x02{}"
@@ -19,8 +24,11 @@ async def connected() -> AsyncGenerator[tuple[UpgradedStream, trio.SocketStream]
     """A stream whose kernel takes little at a time, and its peer."""
     near, far = trio.socket.socketpair()
     near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    settings, account = Settings(send_timeout_s=10), Account(Budget(1_000_000))
     async with trio.SocketStream(far) as peer:
-        stream = UpgradedStream(trio.SocketStream(near), b"", 10)
+        tally = Tally(Metrics(), "127.0.0.1")
+        stream = UpgradedStream(trio.SocketStream(near), b"", b"", Peer("127.0.0.1"), settings, account, tally)
+        stream.go_on()
         async with stream:
             yield stream, peer
 

@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +14,14 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.trio.client import connect
 
 import wsproto_tracker.server.app
+import wsproto_tracker.server.tracker
+import wsproto_tracker.server.websocket
 from tests.raw_websocket import masked, raw_websocket
 from tests.support import Client, Running, event, ingest, opening, query, running
+from wsproto_tracker.access import Key, Scope
+from wsproto_tracker.protocol import decoding, events
 from wsproto_tracker.protocol.events import Event
+from wsproto_tracker.protocol.session import Action, Session, req_id_of
 from wsproto_tracker.store import MemoryStore, Receipt
 
 
@@ -37,7 +43,7 @@ async def still_serves(running_server: Running) -> None:
 class TestConnection:
     async def test_handshake(self, server: Running) -> None:
         """A handshake with an Origin, without subprotocol and key, succeeds (CONN-1, CONN-2)."""
-        async with server.client(origin="http://page.example") as client:
+        async with server.client(origin="http://localhost:5173") as client:
             assert await client.ask({"type": "ping"}) == {"type": "pong"}
 
     async def test_deflate(self, server: Running) -> None:
@@ -108,7 +114,7 @@ class TestConnection:
     async def test_old_http(self, server: Running) -> None:
         """A handshake in HTTP/1.0 is none (CONN-8)."""
         received = await server.raw(
-            b"GET /_tracker/ws HTTP/1.0\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"GET /_tracker/ws HTTP/1.0\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
         assert received.startswith(b"HTTP/1.1 426 ")
@@ -129,7 +135,7 @@ class TestConnection:
     async def test_handshake_without_key_header(self, server: Running) -> None:
         """A handshake that is broken otherwise is refused with 400."""
         received = await server.raw(
-            b"GET /_tracker/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"GET /_tracker/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\n\r\n"
         )
         assert received.startswith(b"HTTP/1.1 400 ")
@@ -139,6 +145,22 @@ class TestConnection:
         """Frames that arrive in one packet with the handshake are not lost."""
         async with raw_websocket(server, at_once=masked(0x1, b'{"type":"ping"}')) as peer:
             assert json.loads((await peer.receive_frame())[1]) == {"type": "pong"}
+
+    async def test_a_wrong_frame_with_the_handshake(self, server: Running) -> None:
+        """What comes before a wrong frame is saved and what is wrong is told, in one packet with the handshake too.
+
+        ACK-6, FRAME-7.
+        """
+        at_once = masked(0x1, ingest(event()).encode()) + masked(0x1, b"\xff")
+        async with raw_websocket(server, at_once=at_once) as peer:
+            frames = [await peer.receive_frame()]
+            while frames[-1][0] & 0x0F != 0x8:
+                frames.append(await peer.receive_frame())
+            assert frames[-1][1][:2] == (1007).to_bytes(2, "big")
+        async with server.client() as client:
+            with trio.fail_after(20):
+                while len(await client.events()) != 1:
+                    pass  # its ack can no longer be sent, so nobody knows when it is saved
 
     async def test_many_cookies(self, server: Running) -> None:
         """The cookies that a browser sends to every server on localhost are no reason to refuse (CONN-1)."""
@@ -223,7 +245,7 @@ class TestFrames:
             assert (await client.ask(query(color="red")))["type"] == "events:response"
 
     async def test_invalid_utf8(self, server: Running) -> None:
-        """A text message that is not UTF-8 closes the connection with 1007, and no other (FRAME-7)."""
+        """A text message that is not UTF-8 closes the connection with 1007, and no other (FRAME-7, FRAME-12)."""
         async with raw_websocket(server) as peer:
             await peer.send_frame(0x1, b'{"type":"ping\xff"}')
             opcode, payload = await peer.receive_frame()
@@ -349,6 +371,71 @@ class TestAuthentication:
         assert b"Unauthorized" in said
         assert b"gu3ss" not in said
         assert b"s3cret" not in said
+
+
+SHOP = frozenset(["shop"])
+KEYS = (
+    Key(key="s3cret", name="everything"),
+    Key(key="p4ge", name="page", scopes=frozenset([Scope.INGEST]), apps=SHOP),
+    Key(key="0ffice", name="office", scopes=frozenset([Scope.QUERY]), apps=SHOP),
+    Key(key="0ther", name="elsewhere", origins=("https://other.example",)),
+)
+
+
+class TestScopes:
+    async def test_key_for_sending(self) -> None:
+        """A key of a page sends events of its apps; asking is forbidden with the reqId, and closes nothing.
+
+        X-SCOPE-1, X-SCOPE-4, CLOSE-1.
+        """
+        async with running(keys=KEYS) as server, server.client(key="p4ge") as client:
+            refused = await client.ask(query("q1"))
+            assert (refused["type"], refused["code"], refused["reqId"]) == ("error", "forbidden", "q1")
+            assert (await client.ask({"type": "subscribe"}))["code"] == "forbidden"
+            ack = await client.ask(ingest(event(appId="blog"), event(appId="shop"), 5))
+            assert (ack["type"], ack["saved"]) == ("ack", 1)
+            assert [rejection["index"] for rejection in ack["rejected"]] == [0, 2]
+            assert ack["rejected"][0]["reason"].startswith("events[0].appId: the key is not for this app")
+
+    async def test_key_for_asking(self) -> None:
+        """A key of a dashboard sees its apps only; sending is forbidden, saves nothing, and closes nothing.
+
+        X-SCOPE-2, X-SCOPE-5, CLOSE-1.
+        """
+        async with (
+            running(keys=KEYS) as server,
+            server.client(key="s3cret") as writer,
+            server.client(key="0ffice") as client,
+        ):
+            for app, second in (("shop", 1), ("blog", 2)):
+                await writer.ask(ingest(event(appId=app, timestamp=f"2026-11-23T10:00:0{second}Z")))
+            refused = await client.ask(ingest(event(appId="shop")))
+            assert (refused["type"], refused["code"]) == ("error", "forbidden")
+            response = (await client.ask(query()))["response"]
+            assert [entry["appId"] for entry in response["events"]] == ["shop"]
+            assert (response["total"], response["nextCursor"]) == (1, "2026-11-23T10:00:01.000Z")
+            assert await client.events(appId="blog") == []
+            assert len(await writer.events()) == 2
+
+    async def test_large_frames(self) -> None:
+        """What is forbidden is so in frames that are decoded in a thread too, in order (X-SCOPE-2, CONN-6)."""
+        large = ingest(event(appId="shop", payload={"text": "x" * 300_000}))
+        async with running(keys=KEYS) as server, server.client(key="0ffice") as client:
+            await client.send(large, query("q1"), large)
+            answers = [await client.receive() for _ in range(3)]
+            assert [answer.get("code", answer.get("reqId")) for answer in answers] == ["forbidden", "q1", "forbidden"]
+
+    async def test_key_of_another_origin(self) -> None:
+        """A right key on a page of another origin is forbidden, as is all after it; nothing is closed (X-SCOPE-6)."""
+        async with running(keys=KEYS) as server:
+            async with server.client(origin="https://shop.example") as client:
+                await client.send({"type": "auth", "key": "0ther"}, ingest(event()), query("q1"), {"type": "subscribe"})
+                assert [(await client.receive())["code"] for _ in range(4)] == ["forbidden"] * 4
+                assert await client.ask({"type": "auth", "key": "0ffice"}) == {"type": "auth_ok"}
+                assert await client.events() == []
+            async with server.client(origin="https://other.example", key="0ther") as client:
+                assert (await client.ask(ingest(event())))["saved"] == 1
+                assert len(await client.events()) == 1
 
 
 class TestIngest:
@@ -614,3 +701,78 @@ class TestPing:
             with trio.fail_after(20):
                 while b'"ack"' not in (await slow.receive_frame())[1]:
                     pass
+
+
+class TestWork:
+    """What would hold up other connections is done in a thread (CONN-7)."""
+
+    @pytest.fixture
+    def noted(self, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+        """Whether each of the messages from now on was taken in a thread."""
+        found: list[bool] = []
+        receive, here = Session.receive, threading.get_ident()
+
+        def noting(session: Session, message: str | bytes) -> tuple[Action, ...]:
+            found.append(threading.get_ident() != here)
+            return receive(session, message)
+
+        monkeypatch.setattr(Session, "receive", noting)
+        return found
+
+    @pytest.mark.parametrize("item", ["0", "{}", '{"type":"click"}'])
+    async def test_many_elements(self, server: Running, noted: list[bool], item: str) -> None:
+        """A short frame of very many faulty events is much work, all of which are counted (X-REJECT-2)."""
+        async with server.client() as client:
+            ack = await client.ask(f'{{"type":"ingest","events":[{",".join([item] * 5_000)}]}}')
+            assert (ack["saved"], len(ack["rejected"])) == (0, 1_000)
+            assert (await client.ask({"type": "ping"}))["type"] == "pong"
+        assert noted == [True, False]
+
+    async def test_batches_of_the_plugin(self, server: Running, noted: list[bool]) -> None:
+        """What pages send is decoded at once, as long as it is no flood; what one sends after an outage is not."""
+        async with server.client() as client:
+            for count in (1, 25, 150, 1_000):
+                assert (await client.ask(ingest(*[event()] * count)))["saved"] == count
+        assert noted == [False, False, False, True]
+
+    async def test_bytes(self, server: Running, noted: list[bool]) -> None:
+        """A large message is much work though it has few elements, and a binary one counts as text does."""
+        async with server.client() as client:
+            assert (await client.ask(ingest(event(payload={"text": "x" * 300_000}))))["saved"] == 1
+            for data in (b"," * 5_000, b"x" * 5_000):
+                assert (await client.ask(data))["code"] == "unsupported"
+        assert noted == [True, True, False]
+
+    async def test_req_id(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The reqId of a large frame that came too fast is looked for in a thread too (ERR-3, LIMIT-6)."""
+        threads: list[int] = []
+
+        def noting(message: str | bytes) -> str | None:
+            threads.append(threading.get_ident())
+            return req_id_of(message)
+
+        monkeypatch.setattr(wsproto_tracker.server.websocket, "req_id_of", noting)
+        large = json.dumps({"type": "ingest", "reqId": "mine", "events": [event()] * 1_000})
+        async with running(max_event_rate=1.0, max_rate_delay_s=0.1) as server, server.client() as client:
+            assert (await client.ask(large))["saved"] == 1_000
+            refused = await client.ask(large)
+        assert (refused["code"], refused["reqId"]) == ("rate_limited", "mine")
+        assert len(threads) == 1
+        assert threads != [threading.get_ident()]
+
+    async def test_other_ways(self, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Bodies, and what a program appends, are measured by their elements as well."""
+        threads: list[int] = []
+        read_batch = events.read_batch
+
+        def noting(*arguments: Any) -> events.Batch:
+            threads.append(threading.get_ident())
+            return read_batch(*arguments)
+
+        for module in (decoding, wsproto_tracker.server.tracker):
+            monkeypatch.setattr(module, "read_batch", noting)
+        for count in (5_000, 5):
+            answer = await server.http("POST", "/events", b'{"events":[%b]}' % b",".join([b"{}"] * count))
+            assert answer.json()["saved"] == 0
+            assert (await server.server.append(["{}"] * count)).rejections == count
+        assert [thread == threading.get_ident() for thread in threads] == [False, False, True, True]

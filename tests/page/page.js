@@ -107,6 +107,27 @@ const scenarios = {
     });
   },
 
+  /** A website that would like to read and to write: with preflights, without, and over a WebSocket. */
+  async stranger() {
+    const attempt = (url, options) =>
+      fetch(url, options).then(
+        ({ status, type }) => [status, type],
+        ({ name }) => name,
+      );
+    const body = JSON.stringify({ type: "ingest", events: makeEvents(1) });
+    const json = { "Content-Type": "application/json" };
+    await report({
+      read: await attempt(tracker),
+      pinged: await attempt(`${tracker}/ping`),
+      written: await attempt(`${tracker}/events`, { method: "POST", headers: json, body }),
+      writtenBlindly: await attempt(`${tracker}/events`, { method: "POST", mode: "no-cors", body }),
+      connected: await connect().then(
+        () => "open",
+        ({ message }) => message,
+      ),
+    });
+  },
+
   /** HTTP mode when the tab is hidden: 2.x with a key in the URL and without any, and 1.x. */
   async beacons() {
     document.cookie = "visitor=known"; // cookies know no ports: the tracker gets it where credentials are included
