@@ -36,6 +36,7 @@ from wsproto_tracker.store.connection import (
     translated,
 )
 from wsproto_tracker.store.loading import BLOCK_COLUMNS, SEAL_COLUMNS, Loaded, columns_of, load, with_checksum
+from wsproto_tracker.store.place import Position
 from wsproto_tracker.store.run import DamageError, Row, pack
 
 __all__ = ["Database"]
@@ -246,6 +247,12 @@ class Database:
         """Forget the ids of events that are gone."""
         self._writer.execute("DELETE FROM given_ids WHERE arrival <= ?", (horizon,))
         self._writer.executemany("DELETE FROM given_ids WHERE arrival = ?", ((arrival,) for arrival in erased))
+
+    def set_position(self, position: Position) -> None:
+        """Note what was applied last of the stream."""
+        self._writer.execute(
+            "INSERT OR REPLACE INTO position VALUES (1, ?, ?, ?)", with_checksum(attrs.astuple(position))
+        )
 
     def add_received(self, arrival: int, at_s: int) -> None:
         """Remember when an arrival came."""

@@ -12,9 +12,10 @@ is no outage any more would wait for ever otherwise, and so would the store.
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
@@ -38,8 +39,9 @@ from wsproto_tracker.store.contract import (
     StoreStatus,
 )
 from wsproto_tracker.store.database import Database
-from wsproto_tracker.store.queue import BatchQueue
-from wsproto_tracker.store.reading import Reader, Segment
+from wsproto_tracker.store.place import Place, Position
+from wsproto_tracker.store.queue import BatchQueue, Waiting
+from wsproto_tracker.store.reading import Part, Reader, Segment, count_some, next_chunks, on_page
 from wsproto_tracker.store.timeline import Capacity, Timeline
 
 __all__ = ["TimelineStore", "open_timeline"]
@@ -48,8 +50,6 @@ _LOG = logging.getLogger("wsproto_tracker.store")
 
 _RETRY_S = 1.0
 _TRIAL_BYTES = 64 * 1024
-_STEP_S = 0.02  # for which a query keeps its thread
-_STEP_BYTES = 512 * 1024  # of an answer that are read ahead
 _QUERY_THREADS = 1  # there is one connection to read with, and a second thread would delay commits more than it helps
 
 T = TypeVar("T")
@@ -88,6 +88,18 @@ class TimelineStore:
         """Take a batch in; see the contract."""
         return await self._queue.put(events, is_patient=is_patient)
 
+    async def apply(self, batches: Sequence[Sequence[Event]], place: Place) -> Waiting:
+        """Take in what a message of the stream holds, which is then the position; waits as ``append`` does.
+
+        Messages come in their order, and none while one with the same id is on its way.
+        """
+        return await self._queue.put(*batches, place=place)
+
+    @property
+    def position(self) -> Position | None:
+        """What was applied last of a stream, if it is of a node of a cluster."""
+        return self._timeline.position
+
     async def query(self, query: Query, apps: frozenset[str] | None = None) -> Answer:
         """Answer from what is committed; see the contract."""
         reader = Reader(self._database, self._timeline.snapshot, query, apps)
@@ -95,11 +107,11 @@ class TimelineStore:
         segments: list[Segment] = []
         is_done = False
         while not is_done:
-            counted, is_done = await self._read(partial(_count, reader, remaining))
+            counted, is_done = await self._read(partial(count_some, reader, remaining))
             segments += (segment for segment in counted if segment.count)
         total = sum(segment.count for segment in segments)
         newest = segments[0].newest if segments else None
-        return Answer(total, newest, self._chunks(reader, _on_page(segments, *query.on_page.indices(total)[:2])))
+        return Answer(total, newest, self._chunks(reader, on_page(segments, *query.on_page.indices(total)[:2])))
 
     async def erase(self, *, user: str | None = None, app: str | None = None) -> int:
         """Erase the events of a user, of an app, or of a user in an app; returns how many there were.
@@ -216,19 +228,23 @@ class TimelineStore:
         group = self._queue.batches
         before = perf_counter()
         try:
-            outcomes = await self._change(partial(self._timeline.commit, [waiting.events for waiting in group]))
+            outcomes = iter(await self._change(partial(self._timeline.commit, *_parts(group))))
         except UnavailableError as error:
             self._begin_outage(str(error))
             return
-        count = sum(len(stored) for stored, _ in outcomes)
-        self._on_committed(Commit(count, perf_counter() - before))
-        if count:
-            self._end_outage()
-        for waiting, (stored, duplicates) in zip(group, outcomes, strict=True):
+        seconds, count = perf_counter() - before, 0
+        for waiting in group:
             self._queue.let_go(waiting)
-            if stored:
-                self._on_stored(stored)
-            waiting.succeed(Appended(len(stored), duplicates))
+            appended = []
+            for stored, duplicates in islice(outcomes, len(waiting.batches)):
+                count += len(stored)
+                if stored and (waiting.place is None or waiting.place.is_news):
+                    self._on_stored(stored)
+                appended.append(Appended(len(stored), duplicates))
+            waiting.succeed(*appended)
+        self._on_committed(Commit(count, seconds))
+        if count or any(waiting.place is not None for waiting in group):
+            self._end_outage()
 
     async def _try(self) -> None:
         """Try whether the outage is over, though nothing waits."""
@@ -289,49 +305,17 @@ class TimelineStore:
     async def _read(self, function: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(function, limiter=self._readers)
 
-    async def _chunks(self, reader: Reader, parts: list["_Part"]) -> AsyncGenerator[Chunk, None]:
+    async def _chunks(self, reader: Reader, parts: list[Part]) -> AsyncGenerator[Chunk, None]:
         remaining = (chunk for part in parts for chunk in reader.chunks(*part))
-        while chunks := await self._read(partial(_next_chunks, remaining)):
+        while chunks := await self._read(partial(next_chunks, remaining)):
             for chunk in chunks:
                 yield chunk
 
 
-_Part = tuple[Segment, int, int]
-
-
-def _count(reader: Reader, remaining: Iterator[Segment]) -> tuple[list[Segment], bool]:
-    """Count some segments; returns them, and whether these were the last."""
-    until = perf_counter() + _STEP_S
-    counted = []
-    for segment in remaining:
-        counted.append(reader.count(segment))
-        if perf_counter() > until:
-            return counted, False
-    return counted, True
-
-
-def _on_page(segments: list[Segment], start: int, stop: int) -> list[_Part]:
-    """The segments that a page has events of, each with the first of them and the one after the last."""
-    parts = []
-    position = 0
-    for segment in segments:
-        first, last = max(start - position, 0), min(stop - position, segment.count)
-        if first < last:
-            parts.append((segment, first, last))
-        position += segment.count
-    return parts
-
-
-def _next_chunks(remaining: Iterator[Chunk]) -> list[Chunk]:
-    """Some of the chunks; none where nothing remains."""
-    chunks: list[Chunk] = []
-    size = 0
-    for chunk in remaining:
-        chunks.append(chunk)
-        size += len(chunk.data)
-        if size >= _STEP_BYTES:
-            break
-    return chunks
+def _parts(group: Sequence[Waiting]) -> tuple[list[Sequence[Event]], list[tuple[Place, int]]]:
+    """The batches that wait, and where they come from."""
+    batches = [events for waiting in group for events in waiting.batches]
+    return batches, [(waiting.place, len(waiting.batches)) for waiting in group if waiting.place is not None]
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import attrs
 import msgspec
 
 from wsproto_tracker.store.block import Block, State
+from wsproto_tracker.store.place import Position
 from wsproto_tracker.store.run import DamageError, Row, Seal, read_rows
 
 __all__ = ["BLOCK_COLUMNS", "SEAL_COLUMNS", "Loaded", "columns_of", "load", "with_checksum"]
@@ -35,6 +36,7 @@ class Loaded:
     :ivar rows: the events of the journal.
     :ivar is_journal_in_order: whether its entries have the ids that they should have; early files have others.
     :ivar received: arrivals and the second at which each came.
+    :ivar position: where it stands in its stream, if it is of a node of a cluster.
     :ivar damaged: ids of blocks that were found damaged before.
     :ivar problems: a sentence for everything that was found damaged now.
     """
@@ -45,6 +47,7 @@ class Loaded:
     rows: list[Row]
     is_journal_in_order: bool
     received: list[tuple[int, int]]
+    position: Position | None
     damaged: list[int]
     problems: list[str]
 
@@ -88,7 +91,13 @@ def load(reader: sqlite3.Connection) -> Loaded:
         last = max([_last_arrival(reader, max(sound) + _MOST_LOST if sound else _FAR), *sound])
         state = State(last, last + 1)
     received = [mark for mark in received if mark[0] <= state.last_arrival]
-    return Loaded(state, is_new, blocks, rows, is_in_order, received, damaged, problems)
+    position = None
+    columns = reader.execute("SELECT stream, sequence, crc32 FROM position").fetchone()
+    if columns is not None and columns == with_checksum(columns[:-1]):
+        position = Position(*columns[:-1])
+    elif columns is not None:
+        problems.append("the checksum of its position in the stream does not match")
+    return Loaded(state, is_new, blocks, rows, is_in_order, received, position, damaged, problems)
 
 
 def _last_arrival(reader: sqlite3.Connection, most: int) -> int:

@@ -9,6 +9,7 @@ import trio
 from wsproto_tracker.errors import UnavailableError
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.store.contract import Appended, Outage
+from wsproto_tracker.store.place import Place
 
 __all__ = ["BatchQueue", "Waiting"]
 
@@ -19,9 +20,11 @@ _EVENT_OVERHEAD_BYTES = 512  # what an event takes in memory besides its text, a
 class Waiting:
     """A batch that waits to be committed: the ``Receipt`` that ``append`` returns."""
 
-    events: Sequence[Event]
+    batches: Sequence[Sequence[Event]]  # one, or those of a message of the stream
     is_patient: bool
     memory_bytes: int
+    place: Place | None = None
+    outcomes: Sequence[Appended] = ()
     _attempted: trio.Event = attrs.field(factory=trio.Event, init=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
     _outage: Outage | None = attrs.field(default=None, init=False)
@@ -41,10 +44,13 @@ class Waiting:
             raise UnavailableError(self._outage.reason if self._outage is not None else "the store was closed")
         return self._appended
 
-    def succeed(self, appended: Appended) -> None:
-        """Tell that it is kept."""
-        self._appended = appended
-        self.events = ()  # who waits for the ack need not hold them
+    def succeed(self, *outcomes: Appended) -> None:
+        """Tell that it is kept, and what became of each batch."""
+        self.outcomes = outcomes
+        self._appended = Appended(
+            sum(appended.stored for appended in outcomes), sum(appended.duplicates for appended in outcomes)
+        )
+        self.batches = ()  # who waits for the ack need not hold them
         self._attempted.set()
         self._ended.set()
 
@@ -61,8 +67,10 @@ class Waiting:
         self._ended.set()
 
 
-def _memory_bytes(events: Sequence[Event]) -> int:
-    return sum(len(event.text) for event in events) + _EVENT_OVERHEAD_BYTES * (len(events) + 1)
+def _memory_bytes(batches: Sequence[Sequence[Event]]) -> int:
+    return _EVENT_OVERHEAD_BYTES + sum(
+        len(event.text) + _EVENT_OVERHEAD_BYTES for events in batches for event in events
+    )
 
 
 class BatchQueue:
@@ -95,12 +103,14 @@ class BatchQueue:
         """The batches that wait, in the order in which they were taken in."""
         return list(self._batches)
 
-    async def put(self, events: Sequence[Event], *, is_patient: bool) -> Waiting:
+    async def put(self, *batches: Sequence[Event], is_patient: bool = True, place: Place | None = None) -> Waiting:
         """Take a batch in, all or nothing; waits while there is no room.
 
+        :param batches: one, or those of a message, which are committed together.
+        :param place: where that message stands in the stream.
         :raises UnavailableError: if it is closed; for an impatient batch, if it would have to wait in an outage.
         """
-        waiting = Waiting(events, is_patient, _memory_bytes(events))
+        waiting = Waiting(batches, is_patient, _memory_bytes(batches), place)
         must_not_wait = not is_patient and self.outage is not None and self._batches
         if not self._entrance.locked() and self._has_room_for(waiting) and not must_not_wait:
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -164,7 +174,7 @@ class BatchQueue:
         for waiting in self.batches:
             waiting.fail_for_now(outage)
             if self.is_closed or not waiting.is_patient:
-                lost += len(waiting.events) if waiting.is_patient else 0
+                lost += sum(map(len, waiting.batches)) if waiting.is_patient else 0
                 self.let_go(waiting)
                 waiting.fail(outage)
         return lost

@@ -10,6 +10,7 @@ All of this blocks and is called in worker threads, some milliseconds at a time.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from time import perf_counter
 from typing import TypeVar
 
 import attrs
@@ -22,11 +23,13 @@ from wsproto_tracker.store.database import Database
 from wsproto_tracker.store.fields import app_of, matches_fields
 from wsproto_tracker.store.run import DamageError, Row, check_data, check_index, read_index
 
-__all__ = ["Reader", "Segment"]
+__all__ = ["Part", "Reader", "Segment", "count_some", "next_chunks", "on_page"]
 
 _FOREVER = 2**63
 _CHUNK_BYTES = 64 * 1024
 _SEGMENT_ROWS = 1024
+_STEP_S = 0.02  # for which a query keeps its thread
+_STEP_BYTES = 512 * 1024  # of an answer that are read ahead
 
 T = TypeVar("T")
 
@@ -209,3 +212,42 @@ def _chunks(texts: Iterable[bytes]) -> Iterator[Chunk]:
             piece, size = [], 0
     if piece:
         yield Chunk(b",".join(piece))
+
+
+Part = tuple[Segment, int, int]
+"""A segment that a page has events of, the first of them, and the one after the last."""
+
+
+def count_some(reader: Reader, remaining: Iterator[Segment]) -> tuple[list[Segment], bool]:
+    """Count some segments; returns them, and whether these were the last."""
+    until = perf_counter() + _STEP_S
+    counted = []
+    for segment in remaining:
+        counted.append(reader.count(segment))
+        if perf_counter() > until:
+            return counted, False
+    return counted, True
+
+
+def on_page(segments: list[Segment], start: int, stop: int) -> list[Part]:
+    """The parts of a page, which begins and ends at these places among all that match."""
+    parts = []
+    position = 0
+    for segment in segments:
+        first, last = max(start - position, 0), min(stop - position, segment.count)
+        if first < last:
+            parts.append((segment, first, last))
+        position += segment.count
+    return parts
+
+
+def next_chunks(remaining: Iterator[Chunk]) -> list[Chunk]:
+    """Some of the chunks; none where nothing remains."""
+    chunks: list[Chunk] = []
+    size = 0
+    for chunk in remaining:
+        chunks.append(chunk)
+        size += len(chunk.data)
+        if size >= _STEP_BYTES:
+            break
+    return chunks

@@ -64,7 +64,16 @@ CREATE TABLE received (           -- now and then: the first arrival at or after
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_POSITION = """
+CREATE TABLE position (           -- where the node of a cluster stands in its stream; one row, or none
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    stream TEXT NOT NULL,
+    sequence INTEGER NOT NULL,        -- of the message that was applied last
+    crc32 INTEGER NOT NULL            -- of the columns before
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _POSITION)
 """The script at place n leads from version n to version n + 1."""
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import chain, zip_longest
 
 import attrs
 
@@ -27,6 +28,7 @@ from wsproto_tracker.store.block import Block, Packed, Shape, Snapshot, State
 from wsproto_tracker.store.damage import read_block
 from wsproto_tracker.store.database import Database
 from wsproto_tracker.store.maintenance import Erasure, plan_compaction, plan_erasure
+from wsproto_tracker.store.place import Place
 from wsproto_tracker.store.run import DamageError, Row, read_index
 from wsproto_tracker.store.sealing import Sealing, is_due, plan_sealing
 
@@ -76,6 +78,7 @@ class Timeline:
         self._shape = shape
         self._now_s = now_s
         self._received = loaded.received
+        self.position = loaded.position
         self._damaged_before = len(loaded.damaged) + len(loaded.problems)
         state = loaded.state.with_at_most(capacity.max_events)
         self.snapshot = Snapshot(tuple(loaded.blocks), tuple(sorted(loaded.rows)), state)
@@ -115,39 +118,53 @@ class Timeline:
         """Whether there are so many open rows that memory is at stake."""
         return is_due(len(self.snapshot.rows) // 2, self._open_bytes // 2, self._shape)
 
-    def commit(self, batches: Sequence[Sequence[Event]]) -> list[tuple[Sequence[Event], int]]:
+    def commit(
+        self, batches: Sequence[Sequence[Event]], messages: Sequence[tuple[Place, int]] = ()
+    ) -> list[tuple[Sequence[Event], int]]:
         """Store batches in one transaction, as if one came after the other.
 
         Returns for each what was stored of it, and how many were duplicates.
 
+        :param messages: where they come from, if that is a stream, each with the number of its batches; the last is
+            the position then. The batches of a message that was applied before are duplicates.
         :raises UnavailableError: if that is not possible now; then nothing is stored.
         """
         before = self.snapshot
         state = before.state.with_horizon(self._horizon_by_age())
         rows: list[Row] = []
-        digests = [_digest(event) for events in batches for event in events if event.has_given_id]
+        digests = [[_digest(event) for event in events if event.has_given_id] for events in batches]
+        origins = [_digest_of_message(place) for place, count in messages for _ in range(count)]
+        position = messages[-1][0].position if messages else self.position
         given: dict[bytes, int] = {}
         outcomes: list[tuple[Sequence[Event], int]] = []
         text_bytes = 0
         with self._database.transaction():
-            known = self._database.arrivals_of(digests)
-            remaining = iter(digests)
-            for events in batches:
-                stored = self._new_ones(events, remaining, given, known, state)
+            known = self._database.arrivals_of([*chain.from_iterable(digests), *origins])
+            for events, own, origin in zip_longest(batches, digests, origins):
+                if known.get(origin, 0) > state.horizon:
+                    outcomes.append(((), len(events)))
+                    continue
+                stored = self._new_ones(events, iter(own), given, known, state)
                 if stored:
                     first = state.last_arrival + 1
+                    if origin is not None:
+                        given.setdefault(origin, first)
                     rows += [(event.instant, arrival, event.text) for arrival, event in enumerate(stored, first)]
                     state = State(rows[-1][1], first, state.horizon).with_at_most(self._capacity.max_events)
                 outcomes.append((stored, len(events) - len(stored)))
             rows.sort()
-            mark = self._mark(before.state.last_arrival + 1) if rows else None
+            at_s = messages[0][0].at_s if messages else int(self._now_s())
+            mark = self._mark(before.state.last_arrival + 1, at_s) if rows else None
             if rows:
                 text_bytes = self._database.add_to_journal(rows)
                 self._database.add_given_ids(given)
             if mark is not None:
                 self._database.add_received(*mark)
+            if position is not None and position != self.position:
+                self._database.set_position(position)
             if state != before.state:
                 self._database.set_state(state, before=before.state)
+        self.position = position
         if mark is not None:
             self._received.append(mark)
         self._open_bytes += text_bytes
@@ -292,12 +309,11 @@ class Timeline:
                 lost.difference_update(read_index(block.seal, index).arrivals)
         return lost
 
-    def _mark(self, arrival: int) -> tuple[int, int] | None:
+    def _mark(self, arrival: int, at_s: int) -> tuple[int, int] | None:
         """When this arrival came, if it is time to note it; the clock may jump back, marks do not."""
-        now_s = int(self._now_s())
-        if self._received and now_s < self._received[-1][1] + self._capacity.mark_interval_s:
+        if self._received and at_s < self._received[-1][1] + self._capacity.mark_interval_s:
             return None
-        return arrival, now_s
+        return arrival, at_s
 
     def _horizon_by_age(self) -> int:
         """The arrivals from one mark to the next came before another mark would have been due."""
@@ -335,6 +351,11 @@ def _digest(event: Event) -> bytes:
         with suppress(ValueError):  # it only looks like one
             return (bytes.fromhex(event.id[:8] + event.id[9:13]) + digest)[:_DIGEST_BYTES]
     return digest
+
+
+def _digest_of_message(place: Place) -> bytes:
+    """What stands for a message; no app's ids have this salt."""
+    return blake2b(place.message_id.encode(), digest_size=_DIGEST_BYTES, salt=b"message").digest()
 
 
 @lru_cache(maxsize=64)
