@@ -145,11 +145,13 @@ class Answer:
     :ivar newest: the instant of the newest of them, ``None`` where none matches (RESP-4).
     :ivar chunks: the events of the page, newest first; to be iterated once, and closed. No chunk is empty, and a
         comma belongs between two of them.
+    :ivar is_behind: whether events may be missing that were acked before, by another node (X-BEHIND-1).
     """
 
     total: int
     newest: int | None
     chunks: AsyncGenerator[Chunk, None]
+    is_behind: bool = False
 
 
 class EventStore(Protocol):
@@ -184,6 +186,11 @@ class EventStore(Protocol):
 
         While there is one, a store goes on trying, whether or not something waits.
         """
+        ...
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether it is still taking in what was committed elsewhere before it was opened."""
         ...
 
     def status(self) -> StoreStatus:

@@ -100,6 +100,11 @@ class MemoryStore:
         """There is never one."""
         return None
 
+    @property
+    def is_catching_up(self) -> bool:
+        """Never: nothing is committed elsewhere."""
+        return False
+
     def status(self) -> StoreStatus:
         """Count what there is."""
         stored_bytes = sum(len(event.text) for _, event in self._events)
