@@ -122,7 +122,14 @@ class DamagedFileError(StoreError):
 
 
 class UnavailableError(StoreError):
-    """A store cannot read or write for now, because the disk is full, say; it may later."""
+    """A store cannot read or write for now, because the disk is full, say; it may later.
+
+    :param may_be_kept: whether what was to be saved may be, or come to be, all the same.
+    """
+
+    def __init__(self, message: str, *, may_be_kept: bool = False) -> None:
+        super().__init__(message)
+        self.may_be_kept = may_be_kept
 
 
 class FrameError(TrackerError):

@@ -221,6 +221,8 @@ class Outbox:
 
     async def _deliver_part(self, message: _Message) -> None:
         while message.batches:
+            for sending, _ in message.batches.values():
+                sending.waiting.may_be_kept = True
             try:
                 sequence = await self._publish(message.id, await _encoded(message))
             except LostError as error:

@@ -91,8 +91,9 @@ class ClusterStore:
 
     async def query(self, query: Query, apps: frozenset[str] | None = None) -> Answer:
         """Answer from the node's own timeline, when everything is in it that was acked before; see the contract."""
-        is_behind = not await self._catch_up() if self._reads_latest else self.outage is not None
-        return attrs.evolve(await self._local.query(query, apps), is_behind=is_behind)
+        is_here = await self._catch_up() if self._reads_latest else self.outage is None
+        answer = await self._local.query(query, apps)
+        return attrs.evolve(answer, is_behind=not is_here or bool(self.why_incomplete))
 
     async def erase(self, *, user: str | None = None, app: str | None = None) -> int:
         """Have every node erase the events of a user, of an app, or of a user in an app; the number is not known: 0.
@@ -114,14 +115,21 @@ class ClusterStore:
         return self._outbox.outage or self._local.outage
 
     @property
-    def is_catching_up(self) -> bool:
-        """Whether events that were there when this node came are still on their way here; see the contract."""
-        return self._inbox.news_after is None or self._inbox.applied < self._inbox.news_after
+    def why_incomplete(self) -> str:
+        """Why other nodes may have more; see the contract."""
+        if self._inbox.why_stuck:
+            return self._inbox.why_stuck
+        if self._local.damages:
+            return "a part of this node's file is damaged; it is built anew at the next start"
+        if self._inbox.news_after is None or self._inbox.applied < self._inbox.news_after:
+            return "what other nodes have saved is still on its way here"
+        return ""
 
     def status(self) -> StoreStatus:
         """Where it stands; see the contract."""
         status = self._local.status()
-        return attrs.evolve(status, uncommitted_bytes=status.uncommitted_bytes + self._outbox.waiting_bytes)
+        waiting = status.uncommitted_bytes + self._outbox.waiting_bytes
+        return attrs.evolve(status, uncommitted_bytes=waiting, position=self._inbox.applied)
 
     def close(self) -> None:
         """Take nothing in any more."""

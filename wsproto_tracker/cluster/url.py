@@ -109,16 +109,16 @@ def _parameters(query: str, monitors: tuple[str, ...]) -> Mapping[str, Any]:
             case "monitor":
                 found["monitors"] = tuple(address.rstrip("/") for address in value.split(","))
                 if not all(map(_MONITOR.fullmatch, value.split(","))):
-                    raise Fault("monitor: expected addresses such as http://10.0.0.1:8222, parted by commas")
+                    raise Fault("expected ?monitor= with addresses such as http://10.0.0.1:8222, parted by commas")
             case "replicas":
-                raise Fault("replicas: expected 1, 3 or 5")
+                raise Fault("expected ?replicas= with 1, 3 or 5")
             case "max_bytes":
-                raise Fault("max_bytes: expected a number of bytes from 1000000")
+                raise Fault("expected ?max_bytes= with a number of bytes from 1000000")
             case "creds" | "tls_ca" | "tls_cert" | "tls_key":
-                raise Fault(f"{name}: expected the path of a file")
+                raise Fault(f"expected ?{name}= with the path of a file")
             case _:
                 known = "creds, tls_ca, tls_cert, tls_key, replicas, max_bytes and monitor"
-                raise Fault(f"{name}: there is no such parameter; there are {known}")
+                raise Fault(f"expected parameters among {known}; there is no {name}")
     if ("tls_cert" in found) != ("tls_key" in found):
         raise Fault("expected tls_cert and tls_key, or neither")
     return found

@@ -128,8 +128,9 @@ class Core:
         try:
             receipt = await self.store.append(batch.events, is_patient=False)
             return await self.commit(receipt, batch, tally, came_s)
-        except UnavailableError:
-            message = "nothing can be saved for now, and nothing of this was; send it again later"
+        except UnavailableError as error:
+            what = "whether this was is not known" if error.may_be_kept else "nothing of this was"
+            message = f"nothing can be saved for now, and {what}; send it again later"
             raise FrameError(ErrorCode.UNAVAILABLE, message, retry_after_s=_RETRY_S) from None
 
     async def answer(
@@ -196,7 +197,7 @@ class Core:
         reasons = {
             "the server is shutting down": self.is_draining,
             "nothing can be saved for now": self.store.outage is not None,
-            "what other nodes have saved is still on its way here": self.store.is_catching_up,
+            self.store.why_incomplete: bool(self.store.why_incomplete),
         }
         return tuple(reason for reason, holds in reasons.items() if holds)
 

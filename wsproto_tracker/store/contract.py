@@ -88,6 +88,7 @@ class StoreStatus:
         counts when its turn comes.
     :ivar uncommitted_bytes: memory that batches take on their way to the disk.
     :ivar damages: how many parts were found damaged, and are left out.
+    :ivar position: the message of its stream that was applied last; 0 where it is in no cluster.
     """
 
     events: int
@@ -97,6 +98,7 @@ class StoreStatus:
     evicted: int
     uncommitted_bytes: int = 0
     damages: int = 0
+    position: int = 0
 
 
 class Receipt(Protocol):
@@ -189,8 +191,8 @@ class EventStore(Protocol):
         ...
 
     @property
-    def is_catching_up(self) -> bool:
-        """Whether it is still taking in what was committed elsewhere before it was opened."""
+    def why_incomplete(self) -> str:
+        """Why other nodes may have events that this one has not, though they were acked long ago; else empty."""
         ...
 
     def status(self) -> StoreStatus:

@@ -144,9 +144,9 @@ class TimelineStore:
         return self._queue.outage
 
     @property
-    def is_catching_up(self) -> bool:
-        """Never: nothing is committed elsewhere."""
-        return False
+    def why_incomplete(self) -> str:
+        """Nothing: there is no other node that may have more; see the contract."""
+        return ""
 
     def status(self) -> StoreStatus:
         """Where it stands; see the contract."""

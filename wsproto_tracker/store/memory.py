@@ -101,9 +101,9 @@ class MemoryStore:
         return None
 
     @property
-    def is_catching_up(self) -> bool:
-        """Never: nothing is committed elsewhere."""
-        return False
+    def why_incomplete(self) -> str:
+        """Nothing: there is no other node that may have more; see the contract."""
+        return ""
 
     def status(self) -> StoreStatus:
         """Count what there is."""
