@@ -21,7 +21,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from wsproto_tracker.cluster.bridge import Bridge, open_bridge
+from wsproto_tracker.cluster.bridge import Bridge, Call, open_bridge
 from wsproto_tracker.cluster.errors import LostError, UnfitError
 from wsproto_tracker.cluster.inbox import Inbox
 from wsproto_tracker.cluster.link import Link, Opened, Received
@@ -111,7 +111,7 @@ class ClusterStore:
         message_id = new_id()
         self._erasing[message_id] = 0
         try:
-            await self._wait_applied(await self._publish(message_id, encode(Erasure(user, app))))
+            await self._wait_applied(await self._publish(message_id, encode(Erasure(user, app))).wait())
             return self._erasing[message_id]
         except LostError as error:
             raise UnavailableError(str(error), may_be_kept=True) from None
@@ -180,10 +180,8 @@ class ClusterStore:
         """Take a message; called on the side of the link."""
         self._bridge.tell(self._inbox.deliver, received)
 
-    async def _publish(self, message_id: str, data: bytes) -> int:
-        if self._inbox.why_stuck:
-            raise LostError(self._inbox.why_stuck)
-        return await self._bridge.run(self._link.publish, message_id, data)
+    def _publish(self, message_id: str, data: bytes) -> Call[int]:
+        return self._bridge.begin(self._link.publish, message_id, data)
 
     async def _wait_applied(self, sequence: int) -> None:
         await self._inbox.wait_applied(sequence)
