@@ -79,10 +79,12 @@ class Link:
     """The link of one node.
 
     :param is_full: whether what is acked has to outlive the loss of a machine (``--durability full``).
+    :param makes_stream: whether the stream is made where there is none.
     """
 
-    def __init__(self, url: ClusterUrl, *, is_full: bool) -> None:
+    def __init__(self, url: ClusterUrl, *, is_full: bool, makes_stream: bool = True) -> None:
         self._url = url
+        self._makes_stream = makes_stream
         self._is_full = is_full
         self._is_checked = False
         self._client: Client | None = None
@@ -225,7 +227,8 @@ class Link:
         try:
             return await _ask(client, f"{subject}.INFO.{name}")
         except NotFoundError:
-            pass
+            if not self._makes_stream:
+                raise UnfitError(f"{self._url}: there is no such stream") from None
         config = {
             "name": name,
             "description": "events on their way to the timelines of wsproto-tracker",
