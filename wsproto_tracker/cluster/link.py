@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
-from wsproto_tracker.cluster.checks import ask_monitor, stream_problems, sync_problems
+from wsproto_tracker.cluster.checks import LEAST_REPLICAS, ask_monitor, stream_problems, sync_problems
 from wsproto_tracker.cluster.errors import LostError, UnfitError
 from wsproto_tracker.cluster.url import ClusterUrl
 
@@ -229,6 +229,8 @@ class Link:
         except NotFoundError:
             if not self._makes_stream:
                 raise UnfitError(f"{self._url}: there is no such stream") from None
+            if self._is_full and self._url.replicas < LEAST_REPLICAS:
+                raise UnfitError(f"{self._url}: expected replicas=3, or --durability replicated") from None
         config = {
             "name": name,
             "description": "events on their way to the timelines of wsproto-tracker",
