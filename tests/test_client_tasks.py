@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.support import Running
 from wsproto_tracker.client.backoff import MAX_RETRY_AFTER_S, Backoff
-from wsproto_tracker.client.tasks import beside, together
+from wsproto_tracker.tasks import beside, together
 
 
 async def failing() -> None:

@@ -12,6 +12,7 @@ from tests.store_support import Disk, block_count, large, problems
 from tests.support import Running, event, ingest, query, running
 from wsproto_tracker.errors import UnavailableError
 from wsproto_tracker.store import Chunk, engine
+from wsproto_tracker.store.reading import next_chunks
 
 
 def heavy(number: int, **members: object) -> dict[str, object]:
@@ -157,7 +158,7 @@ class TestBlocksThatCannotBeRead:
         async with running(store=f"sqlite:{tmp_path / 'tracker.db'}") as it, it.client() as client:
             for _ in range(4):
                 await client.ask(ingest(*(event(payload={"noise": noise.randbytes(400).hex()}) for _ in range(2500))))
-            read_ahead = engine.next_chunks
+            read_ahead = next_chunks
             calls: list[int] = []
 
             def failing(remaining: Iterator[Chunk]) -> list[Chunk]:
@@ -166,8 +167,8 @@ class TestBlocksThatCannotBeRead:
                     raise UnavailableError("no")
                 return read_ahead(remaining)
 
-            monkeypatch.setattr(engine, "next_chunks", failing)
+            monkeypatch.setattr("wsproto_tracker.store.engine.next_chunks", failing)
             answer = await client.ask(query("r9"))
             assert (answer["type"], answer["code"], answer["reqId"]) == ("error", "unavailable", "r9")
-            monkeypatch.setattr(engine, "next_chunks", read_ahead)
+            monkeypatch.setattr("wsproto_tracker.store.engine.next_chunks", read_ahead)
             assert len(await client.events()) == 10_000

@@ -20,8 +20,10 @@ EXAMPLES: dict[str, Any] = {
     "host": "::1",
     "port": 8080,
     "base_path": "/a/b-c",
-    "store": "sqlite:/var/lib/tracker.db",
-    "durability": "normal",
+    "store": "nats://10.0.0.1:4222,10.0.0.2/TRACKER?replicas=5",
+    "local": Path("/var/lib/node.db"),
+    "read": "local",
+    "durability": "replicated",
     "api_key": "s3cret",
     "unix": Path("/run/tracker.sock"),
     "origins": ("https://shop.example", "http://localhost:5173"),
@@ -68,7 +70,12 @@ ODD_TEXTS = {"max_age": "36h", "metrics_address": "[::1]:9464"}
 TEXTS = {
     name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value) for name, value in EXAMPLES.items()
 } | ODD_TEXTS
-PAIRS = {"tls_cert": ("tls_cert", "tls_key"), "tls_key": ("tls_cert", "tls_key")}
+PAIRS = {
+    "tls_cert": ("tls_cert", "tls_key"),
+    "tls_key": ("tls_cert", "tls_key"),
+    "local": ("local", "store"),
+    "durability": ("durability", "store"),
+}
 NAMES = [option.name for option in options()]
 SECONDS = [name for name in NAMES if name.endswith("_s")]
 HUGE = "1" + "0" * 400  # a whole number that is no float
@@ -89,9 +96,22 @@ WRONG_TEXT = [
     *[("base_path", text, BASE_PATH) for text in ("tracker", "/a b", "/a?b=c", "/a#b", "/a//b", "/ä", "/%20", "/a\n")],
     *[
         ("store", text, STORE)
-        for text in ("sqlite:", "sqlite::memory:", "sqlite", "memory", "memory:x", "postgres:x", "a\0b", "")
+        for text in ("sqlite:", "sqlite::memory:", "sqlite", "memory", "memory:x", "postgres:x", "a\0b", "", "nats:x/y")
     ],
-    *[("durability", text, "expected one of full, normal") for text in ("FULL", "off", "")],
+    *[
+        ("store", f"nats://{text}", "such as nats://10.0.0.1:4222,")
+        for text in ("", "/S", "h", "h/", "h/a/b", "h/ä", "h,/S")
+    ],
+    *[("store", f"nats://h:{text}/S", "expected ports from 1 to 65535") for text in ("0", "70000")],
+    ("store", "nats://h/S?what=1", "expected parameters among creds, tls_ca, "),
+    ("store", "nats://h/S?replicas=2", "expected ?replicas= with 1, 3 or 5"),
+    ("store", "nats://h/S?max_bytes=1GB", "expected ?max_bytes= with a number of bytes from 1000000"),
+    ("store", "nats://h/S?monitor=h:8222", "expected ?monitor= with addresses such as http://10.0.0.1:8222"),
+    ("store", "tls://h/S?tls_cert=c.pem", "expected tls_cert and tls_key, or neither"),
+    ("store", "nats://h/S?creds=", "expected ?creds= with the path of a file"),
+    *[("read", text, "expected one of latest, local") for text in ("", "LATEST", "all")],
+    ("local", "", "expected the path of a file"),
+    *[("durability", text, "expected one of full, normal, replicated") for text in ("FULL", "off", "")],
     *[("max_age", text, AGE) for text in ("30", "0d", "0s", "-1d", "1w", "1.5h", "30 d", "9999999d", "")],
     *[("max_bytes", text, "expected a whole number from 1048576") for text in ("1048575", "10GB", "")],
     ("api_key", "", API_KEY),

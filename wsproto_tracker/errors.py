@@ -7,6 +7,7 @@
     ├── EventError              you misused us: an event is no JSON, or one that every server rejects
     ├── ServeError              the machine refuses what the settings ask for (port in use, …)
     ├── StoreError              the store cannot be used as it is (in use, foreign, damaged, …)
+    │   ├── DamagedFileError    its file is not as it was written
     │   └── UnavailableError    it cannot read or write for now (disk full, …)
     ├── FrameError              the peer misbehaved; becomes an ``error`` frame or an HTTP status
     └── ClientError             the client cannot do what it was asked for
@@ -35,6 +36,7 @@ __all__ = [
     "ClosedError",
     "ConfigurationError",
     "ConnectError",
+    "DamagedFileError",
     "DeliveryError",
     "ErrorCode",
     "EventError",
@@ -115,8 +117,19 @@ class StoreError(TrackerError):
     """A store cannot be used as it is; the message says why, and what can be done."""
 
 
+class DamagedFileError(StoreError):
+    """The file of a store is not as it was written."""
+
+
 class UnavailableError(StoreError):
-    """A store cannot read or write for now, because the disk is full, say; it may later."""
+    """A store cannot read or write for now, because the disk is full, say; it may later.
+
+    :param may_be_kept: whether what was to be saved may be, or come to be, all the same.
+    """
+
+    def __init__(self, message: str, *, may_be_kept: bool = False) -> None:
+        super().__init__(message)
+        self.may_be_kept = may_be_kept
 
 
 class FrameError(TrackerError):

@@ -13,9 +13,9 @@ import trio
 from wsproto_tracker.cli.made_up import APP, Traffic
 from wsproto_tracker.cli.numbers import number_of, whole_number_of
 from wsproto_tracker.cli.reporting import Reporter
-from wsproto_tracker.client.tasks import beside
 from wsproto_tracker.server import Address, Tracker, open_tracker
 from wsproto_tracker.settings import Settings
+from wsproto_tracker.tasks import beside
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -20,8 +20,8 @@ from wsproto_tracker.cli.pounding import Plan, Pounding
 from wsproto_tracker.cli.reporting import Reporter, tell_of_trouble
 from wsproto_tracker.cli.serve import raise_file_limit
 from wsproto_tracker.cli.target import add_target, connected, options_of
-from wsproto_tracker.client.tasks import beside
 from wsproto_tracker.errors import ConfigurationError
+from wsproto_tracker.tasks import beside
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -21,9 +21,9 @@ from wsproto_tracker.client.backoff import MAX_RETRY_AFTER_S, Backoff
 from wsproto_tracker.client.incoming import Ack, Error
 from wsproto_tracker.client.link import Link, Lost, open_link
 from wsproto_tracker.client.options import ClientOptions
-from wsproto_tracker.client.tasks import beside, together
 from wsproto_tracker.errors import ErrorCode, ForbiddenError, NotATrackerError
 from wsproto_tracker.protocol.timestamps import format_instant
+from wsproto_tracker.tasks import beside, together
 
 __all__ = ["Plan", "Pounding"]
 

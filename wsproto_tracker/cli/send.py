@@ -12,7 +12,7 @@ from wsproto_tracker.cli.numbers import number_of
 from wsproto_tracker.cli.reporting import Reporter, tell_of_trouble
 from wsproto_tracker.cli.source import Source, open_source
 from wsproto_tracker.cli.target import add_target, connected
-from wsproto_tracker.client.tasks import beside
+from wsproto_tracker.tasks import beside
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -20,7 +20,6 @@ from wsproto_tracker.settings import (
     ENVIRONMENT_PREFIX,
     Settings,
     mistyped_variables,
-    store_path,
 )
 from wsproto_tracker.version import __version__
 
@@ -210,9 +209,11 @@ the dashboard, in a build of its own, with a key that is for query.
 
 
 def _where(settings: Settings) -> str:
-    if settings.store == "memory:":
+    if settings.path is None:
         return "in memory; they are gone when it stops"
-    return f"in {store_path(settings.store).absolute()}"
+    if settings.cluster is not None:
+        return f"in {settings.path.absolute()}, as every node of {settings.cluster} does"
+    return f"in {settings.path.absolute()}"
 
 
 def _capacity(settings: Settings) -> str:

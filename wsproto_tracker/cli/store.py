@@ -11,7 +11,7 @@ import trio
 
 from wsproto_tracker.errors import ConfigurationError, StoreError
 from wsproto_tracker.protocol.timestamps import format_instant
-from wsproto_tracker.settings import Settings, load_settings, store_path
+from wsproto_tracker.settings import Settings, load_settings
 from wsproto_tracker.store import Capacity, open_timeline
 from wsproto_tracker.store.database import Database
 from wsproto_tracker.store.inspection import summarize, verify
@@ -72,10 +72,10 @@ def _add(
 def _path(parsed: argparse.Namespace) -> Path:
     """The file of the store that flags, environment or file name."""
     given = {} if parsed.store is None else {"store": parsed.store}
-    store = load_settings(given, file=parsed.config).store
-    if store == "memory:":
+    path = load_settings(given, file=parsed.config).path
+    if path is None:
         raise ConfigurationError("--store: expected a file, such as sqlite:tracker.db; a store in memory has none")
-    return store_path(store)
+    return path
 
 
 def _info(_parsed: argparse.Namespace, path: Path) -> int:
@@ -126,7 +126,7 @@ def _compact(_parsed: argparse.Namespace, path: Path) -> int:
     before = _must_exist(path).stat().st_size
 
     async def compact() -> None:
-        async with open_timeline(path, _NO_LIMIT) as store:
+        async with open_timeline(path, _NO_LIMIT, is_node=True) as store:
             await store.compact()
 
     trio.run(compact)

@@ -16,8 +16,8 @@ from wsproto_tracker.client.backoff import Backoff
 from wsproto_tracker.client.incoming import Error, EventsResponse, Response
 from wsproto_tracker.client.link import AnswerTooLarge, Link, Lost, open_link
 from wsproto_tracker.client.options import ClientOptions
-from wsproto_tracker.client.tasks import together
 from wsproto_tracker.errors import ClientError, ClosedError, ErrorCode, QueryError
+from wsproto_tracker.tasks import together
 
 __all__ = ["Asking"]
 

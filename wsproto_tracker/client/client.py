@@ -19,7 +19,6 @@ from wsproto_tracker.client.outbox import ENVELOPE_BYTES, Item, Outbox, Refused,
 from wsproto_tracker.client.paging import Pager
 from wsproto_tracker.client.spool import Spool
 from wsproto_tracker.client.subscription import Subscription
-from wsproto_tracker.client.tasks import beside
 from wsproto_tracker.errors import (
     ClientError,
     ClosedError,
@@ -29,6 +28,7 @@ from wsproto_tracker.errors import (
     UndeliveredError,
 )
 from wsproto_tracker.protocol.filters import Asked, Filters, Page, members_of
+from wsproto_tracker.tasks import beside
 
 __all__ = ["Client", "Stats", "open_client"]
 

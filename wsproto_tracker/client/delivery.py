@@ -21,7 +21,6 @@ from wsproto_tracker.client.incoming import Ack, Error, Violation
 from wsproto_tracker.client.link import Link, Lost, open_link
 from wsproto_tracker.client.options import ClientOptions
 from wsproto_tracker.client.outbox import Outbox, Settled
-from wsproto_tracker.client.tasks import together
 from wsproto_tracker.errors import (
     ClientError,
     ConnectError,
@@ -30,6 +29,7 @@ from wsproto_tracker.errors import (
     NotATrackerError,
     WrongKeyError,
 )
+from wsproto_tracker.tasks import together
 
 __all__ = ["Delivery", "again"]
 

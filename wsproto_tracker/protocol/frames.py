@@ -177,10 +177,13 @@ def response(req_id: str) -> tuple[bytes, bytes]:
     return b'{"type":"events:response","reqId":%s,"response":' % json.dumps(req_id).encode(), b"}"
 
 
-def read_answer(total: int, page: int, limit: int, next_cursor: str | None) -> tuple[bytes, bytes]:
-    """What stands before and after the events in an answer, of WebSocket and HTTP alike (RESP-1 to RESP-4)."""
+def read_answer(
+    total: int, page: int, limit: int, next_cursor: str | None, *, is_behind: bool = False
+) -> tuple[bytes, bytes]:
+    """What stands before and after the events in an answer, over WebSocket and HTTP (RESP-1 to RESP-4, X-BEHIND-1)."""
     cursor = "" if next_cursor is None else f',"nextCursor":"{next_cursor}"'
-    return b'{"events":[', f'],"total":{total},"page":{page},"limit":{limit}{cursor}}}'.encode()
+    behind = ',"behind":true' if is_behind else ""
+    return b'{"events":[', f'],"total":{total},"page":{page},"limit":{limit}{cursor}{behind}}}'.encode()
 
 
 def push(events: bytes, dropped: int = 0) -> bytes:

@@ -25,7 +25,7 @@ from wsproto_tracker.server.streams import UpgradedStream, UpgradeListener
 from wsproto_tracker.server.tls import Certificate
 from wsproto_tracker.server.tracker import Tracker
 from wsproto_tracker.server.websocket import Conversations
-from wsproto_tracker.settings import Settings, store_path
+from wsproto_tracker.settings import Settings
 from wsproto_tracker.store import Capacity, EventStore, OnCommitted, OnStored, open_timeline
 
 __all__ = ["open_tracker", "serve"]
@@ -96,15 +96,36 @@ async def serve(
 def open_store(
     settings: Settings, on_stored: OnStored, on_committed: OnCommitted
 ) -> AbstractAsyncContextManager[EventStore]:
-    """The store that the settings ask for."""
-    path = None if settings.store == "memory:" else store_path(settings.store)
+    """The store that the settings ask for.
+
+    :raises ConfigurationError: if it is that of a cluster, and the NATS client is not installed.
+    """
     max_age_s = None if settings.max_age is None else settings.max_age.total_seconds()
+    capacity = Capacity(settings.max_events, max_age_s, settings.max_bytes)
+    if (url := settings.cluster) is not None and settings.path is not None:
+        try:
+            from wsproto_tracker.cluster.store import open_cluster  # an extra, and a second to import
+        except ModuleNotFoundError as error:
+            if error.name is None or not error.name.startswith("nats"):
+                raise
+            message = "store: a cluster needs the NATS client; install it with: pip install 'wsproto-tracker[cluster]'"
+            raise ConfigurationError(message) from None
+        return open_cluster(
+            url,
+            settings.path,
+            capacity,
+            on_stored=on_stored,
+            on_committed=on_committed,
+            is_full=settings.durability == "full",
+            reads_latest=settings.read == "latest",
+            max_uncommitted_bytes=settings.max_uncommitted_bytes,
+        )
     return open_timeline(
-        path,
-        Capacity(settings.max_events, max_age_s, settings.max_bytes),
+        settings.path,
+        capacity,
         on_stored=on_stored,
         on_committed=on_committed,
-        durability=settings.durability,
+        durability="full" if settings.durability == "full" else "normal",
         max_uncommitted_bytes=settings.max_uncommitted_bytes,
     )
 

@@ -26,7 +26,7 @@ from wsproto_tracker.server.tally import Tally
 from wsproto_tracker.settings import Settings
 from wsproto_tracker.store import EventStore, Receipt
 
-__all__ = ["Core", "work_of"]
+__all__ = ["Core", "Told", "work_of"]
 
 _RETRY_S = 5.0
 _DECODE_THREADS = 1  # decoding takes many times the memory of the text, and a second thread would not make it faster
@@ -55,12 +55,12 @@ class Core:
         self.budget = Budget(settings.max_receiving_bytes)
         self.is_draining = False
         self.limits = Limits(settings)
-        self.rules = Rules(settings.max_events_per_frame, settings.max_event_bytes)
+        self.rules = Rules(settings.max_events_per_frame, settings.max_stored_event_bytes)
         self._decoders = trio.CapacityLimiter(_DECODE_THREADS)
         self.settings = settings
         self.hub = hub
         self.store = store
-        self._hooked = Hooked(hooks, settings.max_event_bytes)
+        self._hooked = Hooked(hooks, settings.max_stored_event_bytes)
         self.access = attrs.evolve(settings.access, is_asked=self._hooked.authorises)
 
     async def decode(self, function: Callable[[T], D], message: T, work: int) -> D:
@@ -128,13 +128,14 @@ class Core:
         try:
             receipt = await self.store.append(batch.events, is_patient=False)
             return await self.commit(receipt, batch, tally, came_s)
-        except UnavailableError:
-            message = "nothing can be saved for now, and nothing of this was; send it again later"
+        except UnavailableError as error:
+            what = "whether this was is not known" if error.may_be_kept else "nothing of this was"
+            message = f"nothing can be saved for now, and {what}; send it again later"
             raise FrameError(ErrorCode.UNAVAILABLE, message, retry_after_s=_RETRY_S) from None
 
     async def answer(
         self, query: Query, req_id: str | None, coding: Coding, apps: frozenset[str] | None, address: str
-    ) -> Pieces:
+    ) -> "Told":
         """An answer in pieces, at least two: a frame where there is a ``reqId``, a body otherwise.
 
         The second is empty where there is only one. Reading those after it may raise ``UnavailableError``.
@@ -143,26 +144,33 @@ class Core:
         :param address: who asks; has one of the places for answers until the pieces are closed.
         :raises FrameError: ``unavailable``, if nothing can be read now; ``rate_limited``, if there is no place.
         """
-        pieces = self._pieces(query, req_id, coding, apps, address)
+        told = Told()
+        told.pieces = self._pieces(told, query, req_id, coding, apps, address)
         try:
-            await anext(pieces)
+            await anext(told.pieces)
         except FrameError as problem:
             problem.req_id = req_id
             raise
-        return pieces
+        return told
 
     async def _pieces(
-        self, query: Query, req_id: str | None, coding: Coding, apps: frozenset[str] | None, address: str
+        self, told: "Told", query: Query, req_id: str | None, coding: Coding, apps: frozenset[str] | None, address: str
     ) -> Pieces:
-        """The pieces, after one that is empty and says that the first two of them have been read."""
+        """The pieces, after one that is empty and says that the first two of them have been read.
+
+        :param told: what they are of.
+        """
         began_s = perf_counter()
         before, after = (b"", b"") if req_id is None else frames.response(req_id)
         async with self.limits.answering(address):
             try:
                 answer = await self.store.query(query, apps)
+                told.is_behind = answer.is_behind
                 limit = answer.total if query.limit is None else query.limit
                 next_cursor = None if answer.newest is None else format_instant(answer.newest)
-                head, tail = frames.read_answer(answer.total, query.page, limit, next_cursor)
+                head, tail = frames.read_answer(
+                    answer.total, query.page, limit, next_cursor, is_behind=answer.is_behind
+                )
                 pieces = encoded(coding, before + head, answer.chunks, tail + after)
                 first, second = await anext(pieces), await anext(pieces, b"")
             except UnavailableError:
@@ -189,8 +197,20 @@ class Core:
         reasons = {
             "the server is shutting down": self.is_draining,
             "nothing can be saved for now": self.store.outage is not None,
+            self.store.why_incomplete: bool(self.store.why_incomplete),
         }
         return tuple(reason for reason, holds in reasons.items() if holds)
+
+
+@attrs.define
+class Told:
+    """An answer on its way.
+
+    :ivar is_behind: whether events may be missing in it (X-BEHIND-1).
+    """
+
+    pieces: Pieces = attrs.field(init=False)
+    is_behind: bool = False
 
 
 def work_of(text: str | bytes) -> int:

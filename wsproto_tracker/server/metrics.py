@@ -256,6 +256,12 @@ def _read(store: EventStore, hub: Hub, budget: Budget) -> Iterable[Metric]:
         status.evicted,
     )
     yield GaugeMetricFamily("tracker_store_damages", "Parts of the file that are damaged.", status.damages)
+    yield GaugeMetricFamily(
+        "tracker_store_complete", "0 where other nodes of the cluster may have more events.", not store.why_incomplete
+    )
+    yield GaugeMetricFamily(
+        "tracker_store_position", "The message of the cluster's stream that was applied last.", status.position
+    )
 
 
 class _Readings(Collector):

@@ -165,7 +165,9 @@ class Shim:
         takes_gzip = _takes_gzip(request.headers.get("accept-encoding", ""))  # HTTP-18
         coding = Coding.GZIP if takes_gzip else Coding.PLAIN
         answer = await self.core.answer(query, None, coding, grant.apps, request.peer.address)
-        return Response(200, answer, (("Content-Encoding", "gzip"),) if takes_gzip else ())
+        coded = (("Content-Encoding", "gzip"),) if takes_gzip else ()
+        behind = (("Tracker-Behind", "true"),) if answer.is_behind else ()  # X-BEHIND-1
+        return Response(200, answer.pieces, (*coded, *behind))
 
     async def _grant(self, request: Request, scope: Scope) -> Grant:
         """What the key of a request allows, if it is for this (HTTP-6 to HTTP-9)."""
@@ -208,4 +210,5 @@ def cors_headers(request: Request) -> tuple[tuple[str, str], ...]:
         _VARY,
         ("Access-Control-Allow-Origin", origin),
         ("Access-Control-Allow-Credentials", "true"),
+        ("Access-Control-Expose-Headers", "Tracker-Behind"),
     )

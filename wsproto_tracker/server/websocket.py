@@ -242,7 +242,7 @@ class Conversation:
                 await self._link.flush()
                 try:
                     answer = await self._core.answer(query, req_id, self._link.coding, apps, self._link.peer.address)
-                    await self._send_pieces(answer)
+                    await self._send_pieces(answer.pieces)
                 except FrameError as problem:
                     await self._fail(problem)
             case StartPush(apps, req_id):

@@ -9,20 +9,20 @@ from wsproto_tracker.settings.loading import (
     suggestion,
     variable,
 )
-from wsproto_tracker.settings.schema import DURABILITIES, LOG_FORMATS, PUSH_MODES, Settings, options, store_path
+from wsproto_tracker.settings.schema import DURABILITIES, LOG_FORMATS, PUSH_MODES, READ_MODES, Settings, options
 
 __all__ = [
     "DURABILITIES",
     "ENVIRONMENT_PREFIX",
     "LOG_FORMATS",
     "PUSH_MODES",
+    "READ_MODES",
     "Settings",
     "flag",
     "key_name",
     "load_settings",
     "mistyped_variables",
     "options",
-    "store_path",
     "suggestion",
     "variable",
 ]

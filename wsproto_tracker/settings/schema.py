@@ -9,16 +9,17 @@ from typing import Any
 import attrs
 
 from wsproto_tracker.access import API_KEY_NAME, Access, Key
+from wsproto_tracker.cluster.url import MAX_EVENT_BYTES, ClusterUrl, parse_cluster_url
 from wsproto_tracker.errors import ConfigurationError
 from wsproto_tracker.settings import values
 from wsproto_tracker.settings.keys import read_keys
-from wsproto_tracker.store import Durability
 from wsproto_tracker.structuring import Fault
 
-__all__ = ["DURABILITIES", "LOG_FORMATS", "PUSH_MODES", "Settings", "options", "store_path"]
+__all__ = ["DURABILITIES", "LOG_FORMATS", "PUSH_MODES", "READ_MODES", "Settings", "options"]
 
 PUSH_MODES = ("subscribers", "queriers", "off")
-DURABILITIES: tuple[Durability, ...] = ("full", "normal")
+DURABILITIES = ("full", "normal", "replicated")
+READ_MODES = ("latest", "local")
 LOG_FORMATS = ("console", "json")
 
 
@@ -71,13 +72,23 @@ class Settings:
     store: str = _option(
         "sqlite:tracker.db",
         values.store,
-        "where events are kept: sqlite:PATH, or memory: to lose them at the end",
+        "where events are kept: sqlite:PATH, memory: to lose them at the end, or nats://HOST,…/STREAM for a cluster",
         metavar="URL",
     )
-    durability: Durability = _option(
+    local: Path | None = _option(
+        None, values.file, "this node's own file, in a cluster; without it tracker-STREAM.db", metavar="PATH"
+    )
+    read: str = _option(
+        "latest",
+        values.one_of(*READ_MODES),
+        "what a query sees in a cluster: latest (all that was acked) or local (what is here, at once)",
+        metavar="WHAT",
+    )
+    durability: str = _option(
         "full",
         values.one_of(*DURABILITIES),
-        "what an ack waits for: full (the disk) or normal (the system)",
+        "what an ack waits for: full (the disk, of a quorum in a cluster), normal (the system), "
+        "or replicated (a quorum, however its servers sync)",
         metavar="HOW",
     )
     api_key: str | None = _option(
@@ -196,6 +207,13 @@ class Settings:
         for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
             if getattr(self, one) is not None and getattr(self, other) is None:
                 raise ConfigurationError(f"{one}: expected {other} beside it")
+        is_cluster = self.cluster is not None
+        if is_cluster and self.durability == "normal":
+            raise ConfigurationError("durability: expected full or replicated with the store of a cluster")
+        if not is_cluster and self.durability == "replicated":
+            raise ConfigurationError("durability: expected full or normal; replicated is for a store nats://…")
+        if not is_cluster and self.local is not None:
+            raise ConfigurationError("local: expected a store nats://… beside it; that of a file is sqlite:PATH")
         if self.api_key is not None:
             for index, key in enumerate(self.keys):
                 if key.key == self.api_key:  # else a key for pages would open everything
@@ -208,6 +226,23 @@ class Settings:
                     )
 
     @property
+    def cluster(self) -> ClusterUrl | None:
+        """The stream of the cluster, if it is in one."""
+        return parse_cluster_url(self.store) if self.store.startswith(values.CLUSTER_PREFIXES) else None
+
+    @property
+    def path(self) -> Path | None:
+        """The file that its events are in, ``None`` where they are in memory."""
+        if (cluster := self.cluster) is not None:
+            return Path(f"tracker-{cluster.stream}.db") if self.local is None else self.local.expanduser()
+        return None if self.store == "memory:" else _store_path(self.store)
+
+    @property
+    def max_stored_event_bytes(self) -> int:
+        """The largest event that is taken, which has to fit into a message in a cluster."""
+        return self.max_event_bytes if self.cluster is None else min(self.max_event_bytes, MAX_EVENT_BYTES)
+
+    @property
     def access(self) -> Access:
         """Who may do what."""
         return Access.of(self.api_key, self.keys, self.origins)
@@ -218,6 +253,6 @@ def options() -> "tuple[attrs.Attribute[Any], ...]":
     return tuple(attribute for attribute in attrs.fields(Settings) if not attribute.metadata["is_table"])
 
 
-def store_path(store: str) -> Path:
+def _store_path(store: str) -> Path:
     """The file of a store that is in one; ``sqlite:///var/lib/x.db`` is what others call ``sqlite:/var/lib/x.db``."""
     return Path(re.sub("^///+", "/", store.removeprefix("sqlite:"))).expanduser()

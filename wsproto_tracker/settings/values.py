@@ -12,9 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from wsproto_tracker.access import ANY_ORIGIN
+from wsproto_tracker.cluster.url import SCHEMES, parse_cluster_url
 from wsproto_tracker.structuring import Fault
 
 __all__ = [
+    "CLUSTER_PREFIXES",
     "UNIX_PEER",
     "Network",
     "address",
@@ -38,6 +40,9 @@ Network = IPv4Network | IPv6Network | str
 
 UNIX_PEER = "unix"
 """What stands in a list of proxies for those that come through the unix socket."""
+
+CLUSTER_PREFIXES = tuple(f"{scheme}://" for scheme in SCHEMES)
+"""What the URL of a cluster's stream begins with."""
 
 _BASE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
@@ -95,9 +100,12 @@ def store(value: object) -> str:
         is_path = path and not path.startswith(":") and not re.match("//[^/]", path) and "\0" not in path
         if value == "memory:" or (scheme == "sqlite" and is_path):
             return value
+        if value.startswith(CLUSTER_PREFIXES):
+            parse_cluster_url(value)
+            return value
     raise Fault(
         "expected sqlite: and a file, such as sqlite:tracker.db or sqlite:/var/lib/tracker.db, "
-        "or memory: (events are lost at the end)"
+        "memory: (events are lost at the end), or nats://HOST:4222,…/STREAM for a cluster"
     )
 
 

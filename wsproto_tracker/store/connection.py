@@ -10,7 +10,7 @@ from typing import Literal
 
 import attrs
 
-from wsproto_tracker.errors import StoreError, UnavailableError
+from wsproto_tracker.errors import DamagedFileError, StoreError, UnavailableError
 from wsproto_tracker.store import schema
 
 __all__ = [
@@ -29,6 +29,7 @@ Durability = Literal["full", "normal"]
 BUSY_TIMEOUT_S = 5.0
 
 _DAMAGED = "the file is damaged; restore a backup, or name another file"
+_DAMAGES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT)  # the latter: it finds two of what it has one of
 
 
 @attrs.frozen
@@ -85,7 +86,10 @@ def open_file(path: Path, durability: Durability, *, read_only: bool) -> Connect
     except (sqlite3.DatabaseError, StoreError, OSError, UnicodeDecodeError) as error:  # the last for damaged names
         for connection in reversed(opened):
             connection.close()
-        raise error if isinstance(error, StoreError) else StoreError(f"{path}: {_explain(error)}") from None
+        if isinstance(error, StoreError):
+            raise
+        kind = DamagedFileError if code_of(error) in _DAMAGES else StoreError
+        raise kind(f"{path}: {_explain(error)}") from None
     lock, writer, reader = opened
     return Connections(writer, reader, lock)
 
@@ -157,8 +161,7 @@ def _explain(error: Exception) -> str:
         sqlite3.SQLITE_READONLY: "it cannot be written; may this user write the file and its directory?",
         sqlite3.SQLITE_BUSY: "another program holds a lock on it; end that program, or name another file",
         sqlite3.SQLITE_FULL: "the disk is full",
-        sqlite3.SQLITE_CORRUPT: _DAMAGED,
-        sqlite3.SQLITE_CONSTRAINT: _DAMAGED,  # it finds two of what it has written one of
+        **dict.fromkeys(_DAMAGES, _DAMAGED),
     }
     return explanations.get(code_of(error) or 0, str(error))
 

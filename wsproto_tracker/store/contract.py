@@ -88,6 +88,7 @@ class StoreStatus:
         counts when its turn comes.
     :ivar uncommitted_bytes: memory that batches take on their way to the disk.
     :ivar damages: how many parts were found damaged, and are left out.
+    :ivar position: the message of its stream that was applied last; 0 where it is in no cluster.
     """
 
     events: int
@@ -97,6 +98,7 @@ class StoreStatus:
     evicted: int
     uncommitted_bytes: int = 0
     damages: int = 0
+    position: int = 0
 
 
 class Receipt(Protocol):
@@ -145,11 +147,13 @@ class Answer:
     :ivar newest: the instant of the newest of them, ``None`` where none matches (RESP-4).
     :ivar chunks: the events of the page, newest first; to be iterated once, and closed. No chunk is empty, and a
         comma belongs between two of them.
+    :ivar is_behind: whether events may be missing that were acked before, by another node (X-BEHIND-1).
     """
 
     total: int
     newest: int | None
     chunks: AsyncGenerator[Chunk, None]
+    is_behind: bool = False
 
 
 class EventStore(Protocol):
@@ -184,6 +188,11 @@ class EventStore(Protocol):
 
         While there is one, a store goes on trying, whether or not something waits.
         """
+        ...
+
+    @property
+    def why_incomplete(self) -> str:
+        """Why other nodes may have events that this one has not, though they were acked long ago; else empty."""
         ...
 
     def status(self) -> StoreStatus:

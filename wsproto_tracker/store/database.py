@@ -24,7 +24,7 @@ from weakref import ref
 
 import attrs
 
-from wsproto_tracker.errors import StoreError, UnavailableError
+from wsproto_tracker.errors import DamagedFileError, StoreError, UnavailableError
 from wsproto_tracker.store.block import Block, Packed, State
 from wsproto_tracker.store.connection import (
     BUSY_TIMEOUT_S,
@@ -90,13 +90,13 @@ class Database:
     def load(self) -> Loaded:
         """Read everything but the content of blocks.
 
-        :raises StoreError: if not even that can be read.
+        :raises DamagedFileError: if not even that can be read.
         """
         try:
             with self._read() as reader:
                 return load(reader)
         except DamageError as error:
-            raise StoreError(f"{self._name}: the file is damaged, restore a backup of it: {error}") from None
+            raise DamagedFileError(f"{self._name}: the file is damaged, restore a backup of it: {error}") from None
 
     def read_index(self, block: Block) -> bytes:
         """The index of a block.

@@ -12,7 +12,7 @@ is no outage any more would wait for ever otherwise, and so would the store.
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import islice
@@ -22,7 +22,7 @@ from typing import TypeVar
 
 import trio
 
-from wsproto_tracker.errors import UnavailableError
+from wsproto_tracker.errors import StoreError, UnavailableError
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.store.block import Shape
@@ -43,6 +43,7 @@ from wsproto_tracker.store.place import Place, Position
 from wsproto_tracker.store.queue import BatchQueue, Waiting
 from wsproto_tracker.store.reading import Part, Reader, Segment, count_some, next_chunks, on_page
 from wsproto_tracker.store.timeline import Capacity, Timeline
+from wsproto_tracker.tasks import beside
 
 __all__ = ["TimelineStore", "open_timeline"]
 
@@ -141,6 +142,11 @@ class TimelineStore:
     def outage(self) -> Outage | None:
         """The outage that the last attempt to save something has met; see the contract."""
         return self._queue.outage
+
+    @property
+    def why_incomplete(self) -> str:
+        """Nothing: there is no other node that may have more; see the contract."""
+        return ""
 
     def status(self) -> StoreStatus:
         """Where it stands; see the contract."""
@@ -329,6 +335,7 @@ async def open_timeline(
     max_uncommitted_bytes: int = 32 * 1024 * 1024,
     shape: Shape = Shape(),
     now_s: Callable[[], float] = time.time,
+    is_node: bool = False,
 ) -> AsyncGenerator[TimelineStore, None]:
     """Open a store, and close it at the end, when everything that was appended is committed.
 
@@ -336,42 +343,23 @@ async def open_timeline(
     :param durability: ``full``: committed is what is on disk. ``normal``: what the system has; it survives the loss of
         the process, not of the machine.
     :param now_s: the clock, in seconds since 1970, for ``max_age_s``.
+    :param is_node: whether it may be of a node of a cluster, to which only what is in its stream may be added.
     :raises StoreError: if the file cannot be opened, is in use, not ours, newer than this release, or damaged.
     """
     database = await trio.to_thread.run_sync(Database, path, durability)
     try:
         timeline = await trio.to_thread.run_sync(Timeline, database, capacity, shape, now_s)
+        if timeline.position is not None and not is_node:
+            raise StoreError(
+                f"{path}: this file is of a node of the cluster with the stream {timeline.position.stream}, and can be "
+                "changed through that only; expected --store nats://HOST:4222,…/STREAM, and the file as --local"
+            )
         if capacity.max_bytes is not None:
             with suppress(UnavailableError):  # the next sealing sees to it
                 await trio.to_thread.run_sync(timeline.seal)
         store = TimelineStore(database, timeline, capacity, on_stored, on_committed, max_uncommitted_bytes)
-        failure: BaseException | None = None
-        try:
-            async with trio.open_nursery() as nursery:
-
-                async def run(task: Callable[[], Awaitable[None]]) -> None:
-                    nonlocal failure
-                    try:
-                        await task()
-                    except Exception as error:
-                        failure = failure or error
-                        nursery.cancel_scope.cancel()
-
-                nursery.start_soon(run, store.write)
-                nursery.start_soon(run, store.seal)
-                try:
-                    yield store
-                except trio.Cancelled:
-                    raise
-                except BaseException as error:
-                    failure = failure or error
-                finally:
-                    store.close()
-        except BaseException:  # a cancellation from outside does not hide the error
-            if failure is None:
-                raise
-        if failure is not None:
-            raise failure  # as it is: the nursery would wrap it in a group
+        async with beside(store.write, store.seal, at_end=store.close):
+            yield store
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(database.close)

@@ -100,6 +100,11 @@ class MemoryStore:
         """There is never one."""
         return None
 
+    @property
+    def why_incomplete(self) -> str:
+        """Nothing: there is no other node that may have more; see the contract."""
+        return ""
+
     def status(self) -> StoreStatus:
         """Count what there is."""
         stored_bytes = sum(len(event.text) for _, event in self._events)

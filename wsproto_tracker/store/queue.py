@@ -25,6 +25,7 @@ class Waiting:
     memory_bytes: int
     place: Place | None = None
     outcomes: Sequence[Appended] = ()
+    may_be_kept: bool = False  # whether it has left this process
     _attempted: trio.Event = attrs.field(factory=trio.Event, init=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
     _outage: Outage | None = attrs.field(default=None, init=False)
@@ -41,7 +42,8 @@ class Waiting:
     async def committed(self) -> Appended:
         await self._ended.wait()
         if self._appended is None:
-            raise UnavailableError(self._outage.reason if self._outage is not None else "the store was closed")
+            reason = "the store was closed" if self._outage is None else self._outage.reason
+            raise UnavailableError(reason, may_be_kept=self.may_be_kept)
         return self._appended
 
     def succeed(self, *outcomes: Appended) -> None:

@@ -15,6 +15,7 @@ UNSEEN = {
     "LIMIT-4": "it allows, and asks for nothing",
     "LIMIT-7": "how fast a server reads cannot be told from how fast the network is",
     "X-REJECT-2": "it allows, and asks for nothing",
+    "X-BEHIND-1": "a client cannot cut a server off from its cluster",
     "X-LATE-1": "a client cannot take the server's disk away",
     "X-SUB-3": "a server whose push is switched off cannot be told from one that has none",
     "X-SUB-2": "the bound is the server's own, and reaching it would take as much as that",

@@ -11,10 +11,12 @@ Task = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
-async def beside(*tasks: Task) -> AsyncGenerator[None, None]:
+async def beside(*tasks: Task, at_end: Callable[[], None] | None = None) -> AsyncGenerator[None, None]:
     """Run tasks beside the body, and cancel them at its end.
 
     The first error, of the body or of a task, ends all of it and is raised as it is, during a cancellation as well.
+
+    :param at_end: what has the tasks end by themselves; then they are cancelled by the error of another task only.
     """
     failure: BaseException | None = None
     try:
@@ -36,7 +38,8 @@ async def beside(*tasks: Task) -> AsyncGenerator[None, None]:
                 raise
             except BaseException as error:
                 failure = failure or error
-            nursery.cancel_scope.cancel()
+            finally:
+                (at_end or nursery.cancel_scope.cancel)()
     except BaseException:  # tasks that are cancelled from outside
         if failure is None:
             raise

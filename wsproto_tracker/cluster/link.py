@@ -1,0 +1,387 @@
+"""The link to the stream, by the NATS client. All of it runs in the bridge's asyncio loop.
+
+A link has one connection at a time. When anything is wrong with it, whoever uses it is told by ``LostError``, and the
+next ``open`` makes a new one, to any of the servers. So there is one way to recover, whatever has failed.
+"""
+
+import asyncio
+import json
+import ssl
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import attrs
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext, api
+from nats.js.errors import APIError, NotFoundError
+
+from wsproto_tracker.cluster.checks import ask_monitor, stream_problems, sync_problems
+from wsproto_tracker.cluster.errors import LostError, UnfitError
+from wsproto_tracker.cluster.url import ClusterUrl
+
+__all__ = ["Deliver", "Link", "Opened", "Received"]
+
+_CONNECT_S = 5.0
+_ONE_SERVER_S = 2  # of it, so that one that hangs does not take it all
+_PING_S = 2
+_REQUEST_S = 2.0
+_PULLED_MESSAGES = 256
+_PULLED_BYTES = 8 * 1024 * 1024
+_PULL_S = 10.0
+_HEARTBEAT_S = 1.0
+_SILENCE_S = 3.0
+_FORGET_CONSUMER_S = 30.0
+_MAX_UNAPPLIED = 2 * _PULLED_MESSAGES
+_NO_REPLICAS = (10005, 10074)  # there are not so many servers
+_NANOSECONDS = 1_000_000_000
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Opened:
+    """The stream as it is when a connection is opened.
+
+    :ivar stream: what it is known by: its name, and when it was made, for another may come to have the name.
+    :ivar first_sequence: of the first message that it still holds.
+    :ivar last_sequence: of the last.
+    :ivar unknown: servers of which it is not known whether they sync.
+    """
+
+    stream: str
+    first_sequence: int
+    last_sequence: int
+    unknown: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Received:
+    """A message of the stream.
+
+    :ivar message_id: empty for a mark.
+    :ivar at_s: when the servers took it in, in seconds since 1970.
+    """
+
+    sequence: int
+    message_id: str
+    at_s: int
+    data: bytes
+
+
+Deliver = Callable[[Received], None]
+
+
+class Link:
+    """The link of one node.
+
+    :param is_full: whether what is acked has to outlive the loss of a machine (``--durability full``).
+    """
+
+    def __init__(self, url: ClusterUrl, *, is_full: bool) -> None:
+        self._url = url
+        self._is_full = is_full
+        self._is_checked = False
+        self._client: Client | None = None
+        self._lost = asyncio.Event()
+        self._unapplied = 0
+        self._has_room = asyncio.Event()
+
+    async def open(self) -> Opened:
+        """Connect anew, find the stream or make it, and see that it is as it has to be.
+
+        :raises LostError: if that is not possible now.
+        :raises UnfitError: if it is not.
+        """
+        await self.close()
+        self._lost = asyncio.Event()
+        self._client = client = Client()
+        try:
+            await asyncio.wait_for(self._connect(client), _CONNECT_S)
+            info = await self._find_stream(client)
+            found = stream_problems(info["config"], client.max_payload, self._url, is_full=self._is_full)
+            if problems := tuple(found):
+                raise UnfitError(f"the stream {self._url.stream}: {'; '.join(problems)}")
+            unknown = await self._check_sync(info) if self._is_full and not self._is_checked else ()
+        except APIError as error:
+            raise LostError(f"{self._url}: {error.description or error}") from None
+        except (OSError, TimeoutError, nats.errors.Error, ssl.SSLError) as error:
+            raise LostError(f"{self._url}: {str(error) or 'no server answers'}") from None
+        self._is_checked = True
+        state = info["state"]
+        return Opened(f"{self._url.stream} {info['created']}", state["first_seq"], state["last_seq"], unknown)
+
+    async def close(self) -> None:
+        """Close the connection, if there is one."""
+        self._lost.set()
+        if self._client is not None:
+            with suppress(Exception):  # whatever it has to complain of, it is over
+                await asyncio.wait_for(self._client.close(), _REQUEST_S)
+            self._client = None
+
+    async def publish(self, message_id: str, data: bytes) -> int:
+        """Have a message stored, once, however often it is published; returns its sequence when a quorum has it.
+
+        :raises LostError: if that is not known in time; it may be stored all the same.
+        """
+        return await self._publish(self._url.batches, data, {api.Header.MSG_ID: message_id})
+
+    async def mark(self) -> int:
+        """Have a mark stored in place of the one before; returns its sequence; raises as ``publish``."""
+        return await self._publish(self._url.marks, b"", {api.Header.ROLLUP: "sub"})
+
+    async def consume(self, first: int, deliver: Deliver) -> None:
+        """Deliver messages in their order, without a gap, until the connection is lost.
+
+        :param first: the sequence from which on they are wanted.
+        :raises LostError: in the end.
+        """
+        self._unapplied = 0
+        self._has_room.set()
+        if self._client is None:
+            raise LostError("not connected")
+        pulling = _Pulling(self._client, self._url.stream, deliver, self)
+        await self._unless_lost(pulling.run(first))
+
+    def delivered(self) -> None:
+        """Count a message that has been delivered."""
+        self._unapplied += 1
+        if self._unapplied > _MAX_UNAPPLIED:
+            self._has_room.clear()
+
+    def applied(self, count: int) -> None:
+        """Count messages that need no room any more."""
+        self._unapplied -= count
+        if self._unapplied <= _MAX_UNAPPLIED:
+            self._has_room.set()
+
+    async def wait_room(self) -> None:
+        """Wait until more may be delivered."""
+        await self._has_room.wait()
+
+    async def _publish(self, subject: str, data: bytes, headers: dict[str, str]) -> int:
+        if self._client is None or self._lost.is_set():
+            raise LostError("not connected")
+        stream = JetStreamContext(self._client)
+        publishing = stream.publish(
+            subject, data, timeout=_REQUEST_S, stream=self._url.stream, headers=dict[str, Any](headers)
+        )
+        return (await self._unless_lost(publishing)).seq
+
+    async def _unless_lost(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something, for as long as there is the connection."""
+        task, lost = asyncio.ensure_future(work), asyncio.ensure_future(self._lost.wait())
+        try:
+            await asyncio.wait((task, lost), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise LostError("the connection was lost")
+            return task.result()
+        except APIError as error:
+            raise LostError(str(error.description or error)) from None
+        except (OSError, TimeoutError, nats.errors.Error) as error:
+            raise LostError(str(error) or "no answer in time") from None
+        finally:
+            for one in (task, lost):
+                one.cancel()
+
+    async def _connect(self, client: Client) -> None:
+        url = self._url
+        tls: dict[str, Any] = {}
+        if url.is_tls or url.tls_ca is not None or url.tls_cert is not None:
+            context = ssl.create_default_context(cafile=None if url.tls_ca is None else str(url.tls_ca))
+            if url.tls_cert is not None:
+                context.load_cert_chain(url.tls_cert, url.tls_key)
+            tls["tls"] = context
+        await client.connect(
+            list(url.servers),
+            name="wsproto-tracker",
+            allow_reconnect=False,
+            connect_timeout=_ONE_SERVER_S,
+            ping_interval=_PING_S,
+            max_outstanding_pings=2,
+            user=url.user,
+            password=url.password,
+            user_credentials=None if url.creds is None else str(url.creds),
+            error_cb=_ignore,  # whoever waits is told
+            closed_cb=self._note_lost(self._lost),
+            disconnected_cb=self._note_lost(self._lost),
+            **tls,
+        )
+
+    def _note_lost(self, lost: asyncio.Event) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def note() -> None:
+            lost.set()
+
+        return note
+
+    async def _find_stream(self, client: Client) -> dict[str, Any]:
+        """What the servers say of the stream, which is made if there is none."""
+        subject, name = "$JS.API.STREAM", self._url.stream
+        try:
+            return await _ask(client, f"{subject}.INFO.{name}")
+        except NotFoundError:
+            pass
+        config = {
+            "name": name,
+            "description": "events on their way to the timelines of wsproto-tracker",
+            "subjects": [f"{name}.>"],
+            "retention": "limits",
+            "discard": "old",
+            "storage": "file",
+            "num_replicas": self._url.replicas,
+            "max_bytes": self._url.max_bytes,
+            "duplicate_window": 120 * _NANOSECONDS,
+            "allow_rollup_hdrs": True,
+        }
+        try:
+            await _ask(client, f"{subject}.CREATE.{name}", config)
+        except APIError as error:
+            if error.err_code in _NO_REPLICAS:
+                raise UnfitError(
+                    f"the stream {name} cannot be made: {error.description}; expected {self._url.replicas} servers in "
+                    "the cluster, each with room for max_bytes; for one server, add ?replicas=1 to the URL, and say "
+                    "--durability replicated"
+                ) from None
+            raise
+        return await _ask(client, f"{subject}.INFO.{name}")
+
+    async def _check_sync(self, info: dict[str, Any]) -> tuple[str, ...]:
+        """See that the servers that have a replica sync what they ack; returns those of which it is not known.
+
+        :raises UnfitError: if one of them does not, or it is not known of a majority.
+        """
+        cluster = info.get("cluster") or {}
+        others = [replica["name"] for replica in cluster.get("replicas") or ()]
+        names = [name for name in (cluster.get("leader"), *others) if name]
+        told, silent = {}, []
+        answers = await asyncio.gather(
+            *(asyncio.to_thread(ask_monitor, address) for address in self._url.monitors), return_exceptions=True
+        )
+        for address, answer in zip(self._url.monitors, answers, strict=True):
+            if isinstance(answer, BaseException):
+                silent.append(address)
+            else:
+                told[answer["server_name"]] = answer
+        wrong, unknown = sync_problems(names, told)
+        way_out = "; or say --durability replicated, and accept that a power failure may lose what was acked"
+        if wrong:
+            raise UnfitError(
+                f"the servers {', '.join(wrong)} ack before they have synced; expected sync_interval: always in the "
+                f"jetstream block of each{way_out}"
+            )
+        if 2 * len(unknown) >= len(names):
+            where = f"{', '.join(silent)} does not answer" if silent else "not all servers are named"
+            raise UnfitError(
+                f"whether the servers {', '.join(unknown)} sync is not known: {where}; expected http: HOST:8222 in the "
+                f"configuration of each, and ?monitor=http://HOST:8222,… in the URL of the store{way_out}"
+            )
+        return tuple(unknown)
+
+
+async def _ignore(_error: Exception) -> None:
+    """Let nothing be printed."""
+
+
+async def _ask(client: Client, subject: str, question: object = None) -> dict[str, Any]:
+    """Ask the JetStream API.
+
+    :raises APIError: if the answer is an error.
+    """
+    data = b"" if question is None else json.dumps(question).encode()
+    try:
+        answer: dict[str, Any] = json.loads((await client.request(subject, data, timeout=_REQUEST_S)).data)
+    except nats.errors.NoRespondersError:
+        raise LostError("JetStream has no leader, or is not enabled for this user") from None
+    if "error" in answer:
+        APIError.from_error(answer["error"])
+    return answer
+
+
+class _Pulling:
+    """Pulls messages by a consumer of its own, which the servers forget when nobody pulls."""
+
+    def __init__(self, client: Client, stream: str, deliver: Deliver, link: Link) -> None:
+        self._client = client
+        self._stream = stream
+        self._deliver = deliver
+        self._link = link
+        self._taken = 0  # by the consumer's count
+        self._remaining = 0  # of what was pulled
+        self._failure = ""
+        self._has_ended = asyncio.Event()
+        self._heard_at = 0.0
+
+    async def run(self, first: int) -> None:
+        """Pull until something is wrong.
+
+        :raises LostError: then.
+        """
+        config = {
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": first,
+            "ack_policy": "none",
+            "max_waiting": 4,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": int(_FORGET_CONSUMER_S * _NANOSECONDS),
+        }
+        question = {"stream_name": self._stream, "config": config}
+        made = await _ask(self._client, f"$JS.API.CONSUMER.CREATE.{self._stream}", question)
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{made['name']}"
+        inbox = self._client.new_inbox()
+        await self._client.subscribe(inbox, cb=self._take, pending_msgs_limit=-1, pending_bytes_limit=-1)
+        pull = {
+            "batch": _PULLED_MESSAGES,
+            "max_bytes": max(_PULLED_BYTES, 2 * self._client.max_payload),
+            "expires": int(_PULL_S * _NANOSECONDS),
+            "idle_heartbeat": int(_HEARTBEAT_S * _NANOSECONDS),
+        }
+        loop = asyncio.get_running_loop()
+        while not self._failure:
+            await self._link.wait_room()
+            self._has_ended.clear()
+            self._remaining = _PULLED_MESSAGES
+            self._heard_at = loop.time()
+            await self._client.publish(subject, json.dumps(pull).encode(), reply=inbox)
+            while not self._has_ended.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._has_ended.wait(), _HEARTBEAT_S)
+                if not self._has_ended.is_set() and loop.time() > self._heard_at + _SILENCE_S:
+                    raise LostError("the stream is silent")
+        raise LostError(self._failure)
+
+    async def _take(self, message: Msg) -> None:
+        """Take a message, or what is said in place of one."""
+        self._heard_at = asyncio.get_running_loop().time()
+        headers = message.headers or {}
+        if not message.reply and (status := headers.get("Status")):
+            self._hear(status, headers.get("Description", ""))
+            return
+        if self._failure:
+            return
+        number = message.metadata.sequence
+        self._taken += 1
+        if number.consumer != self._taken:
+            self._end(f"message {self._taken} of the consumer is missing")
+            return
+        self._link.delivered()
+        at_s = int(message.metadata.timestamp.timestamp())
+        message_id = headers.get(api.Header.MSG_ID, "")
+        self._deliver(Received(number.stream, message_id, at_s, message.data))
+        self._remaining -= 1
+        if self._remaining == 0:
+            self._has_ended.set()
+
+    def _hear(self, status: str, description: str) -> None:
+        if status == "100":
+            return  # a heartbeat
+        if status in ("404", "408") or any(word in description.lower() for word in ("completed", "maxbytes")):
+            self._has_ended.set()
+        else:
+            self._end(f"{status} {description}")
+
+    def _end(self, failure: str) -> None:
+        self._failure = failure
+        self._has_ended.set()

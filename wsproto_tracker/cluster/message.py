@@ -1,0 +1,111 @@
+"""What the trackers of a cluster write into their stream, and read from it.
+
+A message is one byte, the version of its form, and then a raw deflate of MessagePack. A message without content marks a
+place. A form changes only together with its version, so that an older tracker notices what it cannot read.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from wsproto_tracker.protocol.events import Event
+from wsproto_tracker.store import deflated, inflate
+
+__all__ = ["Batches", "BrokenMessageError", "Content", "Erasure", "NewerMessageError", "decode", "encode"]
+
+_VERSION = 1
+_MAX_TEXT_BYTES = 256 * 1024 * 1024  # what a message may hold; one that is larger comes from nobody
+
+_WrittenEvent = tuple[bytes, bytes | None, int, bytes]  # app, id if it was given, instant, text
+
+
+class BrokenMessageError(Exception):
+    """A message that no tracker wrote."""
+
+
+class NewerMessageError(Exception):
+    """A message that a newer release wrote."""
+
+
+class Batches(msgspec.Struct, frozen=True):
+    """Events to store.
+
+    :ivar batches: each with a number by which its sender knows it again.
+    """
+
+    batches: Sequence[tuple[int, Sequence[Event]]]
+
+
+class Erasure(msgspec.Struct, frozen=True):
+    """Events to erase: those of a user, of an app, or of a user in an app, which stand before this message."""
+
+    user: str | None
+    app: str | None
+
+
+Content = Batches | Erasure
+
+
+class _Written(msgspec.Struct, frozen=True, omit_defaults=True):
+    batches: list[tuple[int, list[_WrittenEvent]]] | None = None
+    erasure: tuple[bytes | None, bytes | None] | None = None
+
+
+_DECODER = msgspec.msgpack.Decoder(_Written)
+
+
+def encode(content: Content) -> bytes:
+    """The message that holds this."""
+    if isinstance(content, Batches):
+        written = _Written(
+            batches=[
+                (
+                    number,
+                    [
+                        (_bytes(event.app), _bytes(event.id) if event.has_given_id else None, event.instant, event.text)
+                        for event in events
+                    ],
+                )
+                for number, events in content.batches
+            ]
+        )
+    else:
+        written = _Written(erasure=(_optional(content.user), _optional(content.app)))
+    return bytes((_VERSION,)) + deflated(msgspec.msgpack.encode(written))
+
+
+def decode(message: bytes) -> Content:
+    """What a message holds.
+
+    :raises NewerMessageError: if a newer release wrote it.
+    :raises BrokenMessageError: if it is none of ours.
+    """
+    if message[0] > _VERSION:
+        raise NewerMessageError(f"version {message[0]}, and this release reads up to {_VERSION}")
+    try:
+        written = _DECODER.decode(inflate(message[1:], _MAX_TEXT_BYTES))
+        if written.batches is not None:
+            return Batches([(number, [_event(*event) for event in events]) for number, events in written.batches])
+        if written.erasure is not None:
+            user, app = (None if name is None else _str(name) for name in written.erasure)
+            return Erasure(user, app)
+    except Exception as error:  # zlib's and isal's have no common class
+        raise BrokenMessageError(str(error)) from None
+    raise BrokenMessageError("it holds nothing")
+
+
+def _event(app: bytes, event_id: bytes | None, instant: int, text: bytes) -> Event:
+    given = event_id is not None
+    return Event(_str(app), "" if event_id is None else _str(event_id), given, instant, text)
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")  # JSON may hold lone surrogates
+
+
+def _optional(name: str | None) -> bytes | None:
+    return None if name is None else _bytes(name)
+
+
+def _str(name: bytes) -> str:
+    return name.decode("utf-8", "surrogatepass")
