@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from tests.store_support import Disk
 from tests.support import Running, running
 
-DEADLINE_S = 120
+DEADLINE_S = 300  # a slow machine is no fault
 
 hypothesis_settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis_settings.load_profile("default")

@@ -26,6 +26,7 @@ __all__ = ["Deliver", "Link", "Opened", "Received"]
 
 _CONNECT_S = 5.0
 _ONE_SERVER_S = 2  # of it, so that one that hangs does not take it all
+_ROUND_S = 0.1
 _PING_S = 2
 _REQUEST_S = 2.0
 _PULLED_MESSAGES = 256
@@ -198,6 +199,8 @@ class Link:
             list(url.servers),
             name="wsproto-tracker",
             allow_reconnect=False,
+            max_reconnect_attempts=1,  # a round through all servers
+            reconnect_time_wait=_ROUND_S,  # type: ignore[arg-type]  # a float is what it takes
             connect_timeout=_ONE_SERVER_S,
             ping_interval=_PING_S,
             max_outstanding_pings=2,
