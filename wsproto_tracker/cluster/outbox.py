@@ -184,7 +184,7 @@ class Outbox:
         """The next message: some batches, or a part of one that is large."""
         gathered: dict[int, tuple[_Sending, Sequence[Event]]] = {}
         size = 0
-        while self._unsent and (not gathered or size + self._unsent[0].waiting.memory_bytes <= _GATHERED_BYTES):
+        while self._has_unsent() and (not gathered or size + self._unsent[0].waiting.memory_bytes <= _GATHERED_BYTES):
             sending = self._unsent.popleft()
             size += sending.waiting.memory_bytes
             sending.parts = 1
@@ -220,15 +220,17 @@ class Outbox:
         return found
 
     async def _deliver_part(self, message: _Message) -> None:
-        while message.batches:
+        while True:
+            # what is given up now, and was never sent, is never sent: its sender may have been told so (HTTP-17)
+            message.batches = {number: it for number, it in message.batches.items() if not it[0].waiting.has_ended}
+            if not message.batches:
+                return
             for sending, _ in message.batches.values():
                 sending.waiting.may_be_kept = True
             try:
                 sequence = await self._publish(message.id, await _encoded(message))
             except LostError as error:
                 self.failed(str(error))
-                for number in [number for number, (one, _) in message.batches.items() if one.waiting.has_ended]:
-                    del message.batches[number]
                 await trio.sleep(self._pace.retry_s)
             else:
                 await self._wait_applied(sequence)
