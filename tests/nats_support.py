@@ -56,7 +56,7 @@ def binary() -> str | None:
     return shutil.which("nats-server", path=sysconfig.get_path("scripts")) or shutil.which("nats-server")
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Where the deadline of a test ends this process, nobody is left who would stop the servers."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -136,7 +136,7 @@ class NatsServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
 
     def signal(self, number: signal.Signals) -> None:

@@ -12,10 +12,10 @@ from tracker_conformance import Check, all_checks
 
 from tests.conformance.matrix import kill_matrix, without_mutant
 from tests.conformance.mutants import Mutant, all_mutants
-from tests.conformance.trial import compared, tried
+from tests.conformance.trial import PATIENCE, compared, tried
 
 _AT_ONCE = 4
-_SAMPLE = 5
+_SAMPLE = 3
 _MODULES = {
     module.rpartition(".")[2]: list(mutants)
     for module, mutants in groupby(all_mutants(), key=lambda mutant: mutant.server.__module__)
@@ -24,19 +24,21 @@ _MODULES = {
 
 @pytest.mark.parametrize("module", _MODULES)
 async def test_is_found_by_its_checks(module: str) -> None:
-    surprises: dict[str, tuple[str, ...]] = {}
+    surprises: dict[Mutant, tuple[str, ...]] = {}
     limiter = trio.CapacityLimiter(_AT_ONCE)
 
-    async def judge(mutant: Mutant) -> None:
+    async def judge(mutant: Mutant, patience: float = PATIENCE) -> None:
         checks, key = _own_checks(mutant), mutant.key(all_checks())
         async with limiter:
-            run = await tried(mutant.server(key), key, checks)
-        surprises[f"{mutant.id} {mutant.name}"] = compared(mutant, run, {}, checks).surprises
+            run = await tried(mutant.server(key), key, checks, patience=patience)
+        surprises[mutant] = compared(mutant, run, {}, checks).surprises
 
     async with trio.open_nursery() as nursery:
         for mutant in _MODULES[module]:
             nursery.start_soon(judge, mutant)
-    assert {name: found for name, found in surprises.items() if found} == {}
+    for mutant in [mutant for mutant, found in surprises.items() if found]:
+        await judge(mutant, 4 * PATIENCE)  # alone, for a busy machine may have let it wait too long
+    assert {f"{mutant.id} {mutant.name}": found for mutant, found in surprises.items() if found} == {}
 
 
 def _own_checks(mutant: Mutant) -> list[Check]:
@@ -51,6 +53,9 @@ async def test_sample_is_found_by_no_other_check(pytestconfig: pytest.Config) ->
     print(f"--seed {seed}")
     sample = random.Random(seed).sample(all_mutants(), _SAMPLE)
     comparisons = await kill_matrix(sample, at_once=1)
+    surprising = [found.mutant for found in comparisons if found.surprises]
+    if surprising:  # a busy machine may have let one wait too long
+        comparisons = await kill_matrix(surprising, at_once=1, patience=4 * PATIENCE)
     assert {found.mutant.name: found.surprises for found in comparisons if found.surprises} == {}
 
 

@@ -108,7 +108,7 @@ async def test_it_conforms(way: str, key: str) -> None:
     async with mounted(api_key=key or None) as tracker, WAYS[way](tracker) as url:
         base = url.replace("ws:", "http:").removesuffix("/ws")
         http = (f"{base}/events", base, f"{base}/ping") if way == "hypercorn" else ("", "", "")
-        run = await run_suite(Target(url, *http, key))
+        run = await run_suite(Target(url, *http, key, timeout_scale=2))
     assert told(run, *BAD) == []
     warned = {found.check for found in run.results if found.judgement.verdict is Verdict.WARN}
     assert warned == OF_THE_LIBRARY[way] | ({"origins.strangers-get-no-connection"} if (way, key) == LATE else set())

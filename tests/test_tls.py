@@ -205,6 +205,7 @@ class TestBoth:
                 "s3cret",
                 deflate=deflate,
                 ca=str(authority),
+                timeout_scale=3,
             )
             run = await run_suite(target)
         assert told(run, *BAD) == []

@@ -17,15 +17,20 @@ from tracker_conformance.spec import requirements, spec_version
 from tracker_conformance.suite import suite_version
 
 from tests.conformance.mutants import Mutant, all_mutants
-from tests.conformance.trial import Comparison, baseline, compared, tried
+from tests.conformance.trial import PATIENCE, Comparison, baseline, compared, tried
 
 __all__ = ["command_line", "kill_matrix", "main", "unkilled", "without_mutant"]
 
 _AT_ONCE = 1
 
 
-async def kill_matrix(mutants: Sequence[Mutant], at_once: int = _AT_ONCE) -> list[Comparison]:
-    """Try the suite on some mutants."""
+async def kill_matrix(
+    mutants: Sequence[Mutant], at_once: int = _AT_ONCE, *, patience: float = PATIENCE
+) -> list[Comparison]:
+    """Try the suite on some mutants.
+
+    :param patience: by what all waits are multiplied.
+    """
     checks = all_checks()
     settings = dict.fromkeys((mutant.base, mutant.key(checks)) for mutant in mutants)
     baselines = {setting: await baseline(*setting) for setting in settings}
@@ -35,7 +40,7 @@ async def kill_matrix(mutants: Sequence[Mutant], at_once: int = _AT_ONCE) -> lis
     async def judge(mutant: Mutant) -> None:
         key = mutant.key(checks)
         async with limiter:
-            run = await tried(mutant.server(key), key)
+            run = await tried(mutant.server(key), key, patience=patience)
         found[mutant.name] = compared(mutant, run, baselines[mutant.base, key], checks)
         print(_line(found[mutant.name]), flush=True)
 

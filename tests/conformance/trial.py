@@ -12,7 +12,7 @@ from tests.conformance.reference.server import Server
 
 __all__ = ["Comparison", "compared", "predicted", "tried", "verdicts"]
 
-_PATIENCE = 0.2
+PATIENCE = 0.2
 _FAILURES = (Verdict.FAIL, Verdict.WARN)
 
 
@@ -21,7 +21,7 @@ async def tried(
     key: str = "",
     checks: Sequence[Check] | None = None,
     *,
-    patience: float = _PATIENCE,
+    patience: float = PATIENCE,
     deflate: bool = False,
 ) -> Run:
     """A run of the suite, or of some checks.

@@ -14,7 +14,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import trio
 
-__all__ = ["Bridge", "open_bridge"]
+__all__ = ["Bridge", "Call", "open_bridge"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,14 +38,13 @@ class Bridge:
 
         Cancelled, its task is cancelled as well; whether it ends is not waited for.
         """
-        call = _Call(partial(function, *args, **kwargs), self)
+        return await self.begin(function, *args, **kwargs).wait()
+
+    def begin(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> "Call[T]":
+        """Have a coroutine function run in the loop; they begin in the order of these calls."""
+        call = Call(partial(function, *args, **kwargs), self)
         self.call(call.begin)
-        try:
-            await call.ended.wait()
-        except trio.Cancelled:
-            self.call(call.cancel)
-            raise
-        return call.result()
+        return call
 
     def call(self, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """Call a function in the loop, soon, and in the order of the calls."""
@@ -86,28 +85,36 @@ class Bridge:
         self._loop.call_soon_threadsafe(self._stopping.set)
 
 
-class _Call(Generic[T]):
+class Call(Generic[T]):
     """A call of a coroutine function, from trio's side to the loop and back."""
 
     def __init__(self, function: Callable[[], Coroutine[Any, Any, T]], bridge: Bridge) -> None:
         self._function = function
         self._bridge = bridge
         self._task: asyncio.Task[T] | None = None
-        self.ended = trio.Event()
+        self._ended = trio.Event()
 
-    def begin(self) -> None:
-        self._task = asyncio.ensure_future(self._function())
-        self._task.add_done_callback(lambda _task: self._bridge.tell(self.ended.set))
-
-    def cancel(self) -> None:
-        if self._task is not None:
-            self._task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody else asks
-            self._task.cancel()
-
-    def result(self) -> T:
+    async def wait(self) -> T:
+        """Wait for what the function returns or raises; cancelled, its task is cancelled as well."""
+        try:
+            await self._ended.wait()
+        except trio.Cancelled:
+            self._bridge.call(self.cancel)
+            raise
         if self._task is None or self._task.cancelled():
             raise RuntimeError("the bridge was stopped while something was called")
         return self._task.result()
+
+    def begin(self) -> None:
+        """Begin it; in the loop."""
+        self._task = asyncio.ensure_future(self._function())
+        self._task.add_done_callback(lambda _task: self._bridge.tell(self._ended.set))
+
+    def cancel(self) -> None:
+        """Cancel it; in the loop."""
+        if self._task is not None:
+            self._task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody else asks
+            self._task.cancel()
 
 
 @asynccontextmanager

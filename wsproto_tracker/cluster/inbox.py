@@ -41,6 +41,7 @@ class Inbox:
 
     :param local: the timeline.
     :param on_applied: what it tells of those that are applied.
+    :param on_erased: is told of an erasure: the id of its message, and how many events it erased.
     :param on_outage: is told when the timeline can save nothing.
     :param on_room: is told how many messages need no room any more.
     :ivar stream: what the stream is known by.
@@ -54,10 +55,12 @@ class Inbox:
         self,
         local: TimelineStore,
         on_applied: OnApplied,
+        on_erased: Callable[[str, int], None],
         on_outage: Callable[[Outage], None],
         on_room: Callable[[int], None],
     ) -> None:
         self._local = local
+        self._on_erased = on_erased
         self._on_applied = on_applied
         self._on_outage = on_outage
         self._on_room = on_room
@@ -111,7 +114,7 @@ class Inbox:
                 return _Begun(received, [number for number, _ in batches], receipt)
             case Erasure(user, app):
                 await self.wait_applied(self._begun)
-                await self._erase(user, app)
+                self._on_erased(received.message_id, await self._erase(user, app))
         if trio.current_time() > self._noted_at + _NOTE_S or content is not None:
             return _Begun(received, (), await self._local.apply((), self._place(received)))
         return _Begun(received)
@@ -140,7 +143,7 @@ class Inbox:
         is_news = self.news_after is not None and received.sequence > self.news_after
         return Place(Position(self.stream, received.sequence), received.message_id, received.at_s, is_news)
 
-    async def _erase(self, user: str | None, app: str | None) -> None:
+    async def _erase(self, user: str | None, app: str | None) -> int:
         """Erase from the timeline, however long the disk lets it wait."""
         while True:
             try:
@@ -150,7 +153,7 @@ class Inbox:
                 await trio.sleep(_RETRY_S)
             else:
                 _LOG.info("erased %d events of %s", erased, " in ".join(filter(None, (user, app))))
-                return
+                return erased
 
     async def _finish_all(self, begun: trio.MemoryReceiveChannel[_Begun]) -> None:
         async for one in begun:

@@ -16,7 +16,7 @@ __all__ = ["Batches", "BrokenMessageError", "Content", "Erasure", "NewerMessageE
 _VERSION = 1
 _MAX_TEXT_BYTES = 256 * 1024 * 1024  # what a message may hold; one that is larger comes from nobody
 
-_WrittenEvent = tuple[bytes, bytes | None, int, bytes]  # app, id if it was given, instant, text
+_WrittenEvent = tuple[bytes, bytes, bool, int, bytes]  # the members of an ``Event``
 
 
 class BrokenMessageError(Exception):
@@ -62,7 +62,7 @@ def encode(content: Content) -> bytes:
                 (
                     number,
                     [
-                        (_bytes(event.app), _bytes(event.id) if event.has_given_id else None, event.instant, event.text)
+                        (_bytes(event.app), _bytes(event.id), event.has_given_id, event.instant, event.text)
                         for event in events
                     ],
                 )
@@ -85,7 +85,9 @@ def decode(message: bytes) -> Content:
     try:
         written = _DECODER.decode(inflate(message[1:], _MAX_TEXT_BYTES))
         if written.batches is not None:
-            return Batches([(number, [_event(*event) for event in events]) for number, events in written.batches])
+            return Batches(
+                [(number, [_event(written_event) for written_event in events]) for number, events in written.batches]
+            )
         if written.erasure is not None:
             user, app = (None if name is None else _str(name) for name in written.erasure)
             return Erasure(user, app)
@@ -94,9 +96,9 @@ def decode(message: bytes) -> Content:
     raise BrokenMessageError("it holds nothing")
 
 
-def _event(app: bytes, event_id: bytes | None, instant: int, text: bytes) -> Event:
-    given = event_id is not None
-    return Event(_str(app), "" if event_id is None else _str(event_id), given, instant, text)
+def _event(written: _WrittenEvent) -> Event:
+    app, event_id, has_given_id, instant, text = written
+    return Event(_str(app), _str(event_id), has_given_id, instant, text)
 
 
 def _bytes(name: str) -> bytes:

@@ -7,18 +7,19 @@ on their way at a time; while one fails, none is begun beside it, so that batche
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 import attrs
 import trio
 
 from wsproto_tracker.cluster.errors import LostError
-from wsproto_tracker.cluster.message import Batches, Content, encode
+from wsproto_tracker.cluster.message import Batches, encode
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.ids import new_id
 from wsproto_tracker.store import Appended, Outage, Receipt
 from wsproto_tracker.store.queue import BatchQueue, Waiting
 
-__all__ = ["Outbox", "Pace"]
+__all__ = ["Outbox", "Pace", "Publishing"]
 
 _LOG = logging.getLogger("wsproto_tracker.cluster")
 
@@ -46,15 +47,28 @@ class Pace:
     start_s: float = 10.0
 
 
+class Publishing(Protocol):
+    """A message that is being published."""
+
+    async def wait(self) -> int:
+        """Wait until it is stored; returns its sequence.
+
+        :raises LostError: if that is not known in time.
+        """
+        ...
+
+
 @attrs.define(eq=False)
 class _Message:
     """A message on its way.
 
     :ivar batches: what it holds, by number; parts of batches where these are too large for one message.
+    :ivar data: its content, encoded.
     :ivar outcomes: what became of them, once it was applied here.
     """
 
     batches: dict[int, tuple["_Sending", Sequence[Event]]]
+    data: bytes = b""
     id: str = attrs.field(factory=new_id)
     outcomes: dict[int, Appended] | None = None
 
@@ -74,13 +88,14 @@ class _Sending:
 class Outbox:
     """Publishes batches.
 
-    :param publish: publishes a message, by its id and data; returns its sequence, or raises ``LostError``.
+    :param publish: begins to publish a message, by its id and data, in the order of the calls; what it returns is
+        waited on for the sequence, or ``LostError``.
     :param wait_applied: waits until a message, by its sequence, is in the node's own timeline.
     """
 
     def __init__(
         self,
-        publish: Callable[[str, bytes], Awaitable[int]],
+        publish: Callable[[str, bytes], Publishing],
         wait_applied: Callable[[int], Awaitable[None]],
         max_bytes: int,
         pace: Pace,
@@ -122,9 +137,10 @@ class Outbox:
             async with trio.open_nursery() as nursery:
                 while self._has_unsent() or not self._queue.is_closed:
                     if self._has_unsent() and len(self._on_their_way) < self._most:
-                        message = self._gather()
-                        self._on_their_way[message.id] = message
-                        nursery.start_soon(self._deliver, message)
+                        for message in await _fitting(self._gather()):
+                            if await _without_ended(message):
+                                self._on_their_way[message.id] = message
+                                nursery.start_soon(self._deliver, message, self._begin(message))
                     else:
                         await self._change.park()
         finally:
@@ -184,57 +200,37 @@ class Outbox:
         """The next message: some batches, or a part of one that is large."""
         gathered: dict[int, tuple[_Sending, Sequence[Event]]] = {}
         size = 0
-        while self._unsent and (not gathered or size + self._unsent[0].waiting.memory_bytes <= _GATHERED_BYTES):
+        while self._has_unsent() and (not gathered or size + self._unsent[0].waiting.memory_bytes <= _GATHERED_BYTES):
             sending = self._unsent.popleft()
             size += sending.waiting.memory_bytes
             sending.parts = 1
             gathered[len(gathered)] = (sending, sending.waiting.batches[0])
         return _Message(gathered)
 
-    async def _deliver(self, message: _Message) -> None:
+    def _begin(self, message: _Message) -> Publishing:
+        for sending, _ in message.batches.values():
+            sending.waiting.may_be_kept = True
+        return self._publish(message.id, message.data)
+
+    async def _deliver(self, message: _Message, publishing: Publishing) -> None:
         """Publish a message until it is stored, or nobody waits for it; then wait until it is applied here."""
         try:
-            for part in await self._fitting(message):
-                self._on_their_way[part.id] = part
-                await self._deliver_part(part)
-                self._on_their_way.pop(part.id, None)
-        finally:
-            self._on_their_way.pop(message.id, None)
-            self._change.unpark_all()
-
-    async def _fitting(self, message: _Message) -> Sequence[_Message]:
-        """The message, or several in its place, each small enough to be published."""
-        if sum(len(event.text) for _, events in message.batches.values() for event in events) <= _MESSAGE_BYTES:
-            return (message,)
-        if len(await _encoded(message)) <= _MESSAGE_BYTES:
-            return (message,)
-        if [len(events) for _, events in message.batches.values()] == [1]:  # larger than MAX_EVENT_BYTES
-            return (message,)
-        found: list[_Message] = []
-        for sending, events in message.batches.values():
-            sending.parts -= 1
-            for half in (events[: len(events) // 2], events[len(events) // 2 :]):
-                if half:
-                    sending.parts += 1
-                    found += await self._fitting(_Message({0: (sending, half)}))
-        return found
-
-    async def _deliver_part(self, message: _Message) -> None:
-        while message.batches:
-            for sending, _ in message.batches.values():
-                sending.waiting.may_be_kept = True
-            try:
-                sequence = await self._publish(message.id, await _encoded(message))
-            except LostError as error:
-                self.failed(str(error))
-                for number in [number for number, (one, _) in message.batches.items() if one.waiting.has_ended]:
-                    del message.batches[number]
+            while True:
+                try:
+                    await self._wait_applied(await publishing.wait())
+                except LostError as error:
+                    self.failed(str(error))
+                else:
+                    self.succeeded()
+                    self._finish(message)
+                    return
                 await trio.sleep(self._pace.retry_s)
-            else:
-                await self._wait_applied(sequence)
-                self.succeeded()
-                self._finish(message)
-                return
+                if not await _without_ended(message):
+                    return
+                publishing = self._begin(message)
+        finally:
+            del self._on_their_way[message.id]
+            self._change.unpark_all()
 
     def _finish(self, message: _Message) -> None:
         """Tell those who wait what became of their batches."""
@@ -247,8 +243,36 @@ class Outbox:
                 sending.waiting.succeed(*sending.outcomes)
 
 
-async def _encoded(message: _Message) -> bytes:
-    content: Content = Batches([(number, events) for number, (_, events) in message.batches.items()])
+async def _fitting(message: _Message) -> Sequence[_Message]:
+    """The message, or several in its place, encoded, and each small enough to be published."""
+    await _encode(message)
+    is_one_event = [len(events) for _, events in message.batches.values()] == [1]  # then it is MAX_EVENT_BYTES at most
+    if len(message.data) <= _MESSAGE_BYTES or is_one_event:
+        return (message,)
+    found: list[_Message] = []
+    for sending, events in message.batches.values():
+        sending.parts -= 1
+        for half in (events[: len(events) // 2], events[len(events) // 2 :]):
+            if half:
+                sending.parts += 1
+                found += await _fitting(_Message({0: (sending, half)}))
+    return found
+
+
+async def _without_ended(message: _Message) -> bool:
+    """Leave out of a message what was given up, whose sender may have been told that nothing is kept (HTTP-17).
+
+    Returns whether something is left; then nothing of it has been given up.
+    """
+    while any(sending.waiting.has_ended for sending, _ in message.batches.values()):
+        message.batches = {number: one for number, one in message.batches.items() if not one[0].waiting.has_ended}
+        await _encode(message)
+    return bool(message.batches)
+
+
+async def _encode(message: _Message) -> None:
+    content = Batches([(number, events) for number, (_, events) in message.batches.items()])
     if sum(one.waiting.memory_bytes for one, _ in message.batches.values()) < _LARGE_BYTES:
-        return encode(content)
-    return await trio.to_thread.run_sync(encode, content)
+        message.data = encode(content)
+    else:
+        message.data = await trio.to_thread.run_sync(encode, content)

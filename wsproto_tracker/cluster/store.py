@@ -21,7 +21,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from wsproto_tracker.cluster.bridge import Bridge, open_bridge
+from wsproto_tracker.cluster.bridge import Bridge, Call, open_bridge
 from wsproto_tracker.cluster.errors import LostError, UnfitError
 from wsproto_tracker.cluster.inbox import Inbox
 from wsproto_tracker.cluster.link import Link, Opened, Received
@@ -79,8 +79,13 @@ class ClusterStore:
         self._pace = pace
         self._outbox = Outbox(self._publish, self._wait_applied, max_uncommitted_bytes, pace)
         self._inbox = Inbox(
-            local, self._outbox.applied, self._note_outage, lambda count: bridge.call(link.applied, count)
+            local,
+            on_applied=self._outbox.applied,
+            on_erased=self._note_erased,
+            on_outage=self._note_outage,
+            on_room=lambda count: bridge.call(link.applied, count),
         )
+        self._erasing: dict[str, int] = {}
         self._mark_wanted = trio.Event()
         self._marked = _Marked()
         self._is_closed = False
@@ -96,18 +101,22 @@ class ClusterStore:
         return attrs.evolve(answer, is_behind=not is_here or bool(self.why_incomplete))
 
     async def erase(self, *, user: str | None = None, app: str | None = None) -> int:
-        """Have every node erase the events of a user, of an app, or of a user in an app; the number is not known: 0.
+        """Have every node erase the events of a user, of an app, or of a user in an app; returns how many were here.
 
         :raises ValueError: if neither is given.
         :raises UnavailableError: if the stream cannot be reached; it may be done all the same.
         """
         if user is None and app is None:
             raise ValueError("expected a user, an app, or both")
+        message_id = new_id()
+        self._erasing[message_id] = 0
         try:
-            await self._wait_applied(await self._publish(new_id(), encode(Erasure(user, app))))
+            await self._wait_applied(await self._publish(message_id, encode(Erasure(user, app))).wait())
+            return self._erasing[message_id]
         except LostError as error:
-            raise UnavailableError(str(error)) from None
-        return 0
+            raise UnavailableError(str(error), may_be_kept=True) from None
+        finally:
+            del self._erasing[message_id]
 
     @property
     def outage(self) -> Outage | None:
@@ -171,13 +180,15 @@ class ClusterStore:
         """Take a message; called on the side of the link."""
         self._bridge.tell(self._inbox.deliver, received)
 
-    async def _publish(self, message_id: str, data: bytes) -> int:
-        if self._inbox.why_stuck:
-            raise LostError(self._inbox.why_stuck)
-        return await self._bridge.run(self._link.publish, message_id, data)
+    def _publish(self, message_id: str, data: bytes) -> Call[int]:
+        return self._bridge.begin(self._link.publish, message_id, data)
 
     async def _wait_applied(self, sequence: int) -> None:
         await self._inbox.wait_applied(sequence)
+
+    def _note_erased(self, message_id: str, erased: int) -> None:
+        if message_id in self._erasing:
+            self._erasing[message_id] = erased
 
     def _note_outage(self, outage: Outage) -> None:
         self._outbox.failed(outage.reason, for_good=True)

@@ -83,6 +83,8 @@ class Database:
             return 1 + max(number or 0 for (number,) in self._reader.execute(used))
         except sqlite3.DatabaseError as error:
             self.close()
+            if code_of(error) == sqlite3.SQLITE_CORRUPT:
+                raise DamagedFileError(str(translated(error, self._name))) from None
             raise translated(error, self._name) from None
 
     # --- reading
