@@ -15,9 +15,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NoStreamResponseError
 
 from tests.nats_support import NatsServers, kept_servers, nats_url, needs_nats, running_servers
-from tests.node_support import stream_url, tracker_process
 from tests.proxy_support import wire, wires
-from tests.support import event, ingest
 
 STREAM, SUBJECT = "TRACKED", "tracked"
 PUBLISH_S = 1.0
@@ -209,29 +207,3 @@ async def test_nobody_at_the_end_of_a_wire() -> None:
     async with wire(port) as between, await trio.open_tcp_stream("127.0.0.1", between.port) as stream:
         with pytest.raises(trio.BrokenResourceError):
             await stream.receive_some()
-
-
-async def test_tracker(tmp_path: Path) -> None:
-    """A tracker comes back on its port with what it had, and a paused one answers when it goes on."""
-    async with tracker_process(f"sqlite:{tmp_path}/tracker.db", tmp_path) as tracker:
-        url = tracker.running.ws_url
-        async with tracker.running.client() as client:
-            assert await client.ask(ingest(event())) == {"type": "ack", "saved": 1}
-        await tracker.kill()
-        await tracker.restart()
-        assert tracker.running.ws_url == url
-        async with tracker.running.client() as client:
-            assert len(await client.events()) == 1
-            tracker.pause()
-            await client.send(ingest(event()))
-            with trio.move_on_after(0.1):
-                raise AssertionError(await client.receive())
-            tracker.resume()
-            assert await client.receive() == {"type": "ack", "saved": 1}
-        assert (await tracker.terminate()).is_clean
-
-
-def test_stream_url() -> None:
-    assert stream_url(nats_url([4222, 4223]), "S", ["http://127.0.0.1:8222", "http://127.0.0.1:8223"]) == (
-        "nats://127.0.0.1:4222,127.0.0.1:4223/S?monitor=http://127.0.0.1:8222,http://127.0.0.1:8223"
-    )
