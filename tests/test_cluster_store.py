@@ -267,11 +267,14 @@ class TestUnfitStreams:
             async with node(new_url(nats, replicas=3), tmp_path / "a.db"):
                 pass
         url = new_url(nats, monitor=nats.monitors[0])
-        with pytest.raises(UnfitError, match=r"it has 1 replicas; expected 3"):
+        with pytest.raises(UnfitError, match="expected replicas=3, or --durability replicated"):
             async with node(url, tmp_path / "a.db", is_full=True):
                 pass
         async with node(url, tmp_path / "a.db"):
             pass
+        with pytest.raises(UnfitError, match=r"it has 1 replicas; expected 3"):
+            async with node(url, tmp_path / "a.db", is_full=True):
+                pass
 
 
 async def test_events_that_nobody_waits_for(url: ClusterUrl, tmp_path: Path) -> None:

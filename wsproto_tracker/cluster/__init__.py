@@ -7,7 +7,8 @@
     ├── inbox       the stream into the node's own timeline
     ├── local       the node's own file, and whether it goes with the stream
     ├── bridge      the thread of the NATS client; trio ends here
-    │   └── link    the client: publishes, pulls, and is made anew when anything is wrong
+    │   └── link    the client: publishes, and is made anew when anything is wrong
+    │       └── pulling     the messages of the stream, without a gap
     └── message, url, checks, errors
 
     erasing         for those who have no node
