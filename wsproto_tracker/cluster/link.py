@@ -81,6 +81,8 @@ class Link:
             if problems := tuple(found):
                 raise UnfitError(f"the stream {self._url.stream}: {'; '.join(problems)}")
             unknown = await self._check_sync(info) if self._is_full and not self._is_checked else ()
+            if info["state"]["last_seq"] == 0:  # a mark goes with the next one, and the stream's beginning would too
+                await self._publish(self._url.batches, b"", {api.Header.EXPECTED_LAST_SEQUENCE: "0"})
         except APIError as error:
             raise LostError(f"{self._url}: {error.description or error}") from None
         except (OSError, TimeoutError, nats.errors.Error, ssl.SSLError) as error:
