@@ -9,11 +9,10 @@ import signal
 import sys
 
 import pytest
-from rich.cells import cell_len
 
 from tests.client_support import answering
 from tests.command import run
-from tests.reading_support import HOSTILE, Bare, ago, asked, at, begun, ids, on_terminal, save
+from tests.reading_support import EMOJI, HOSTILE, Bare, ago, asked, at, begun, cells_of, ids, on_terminal, save
 from tests.support import Running, event, running
 from wsproto_tracker.access import Key, Scope
 from wsproto_tracker.cli.output import json_line
@@ -136,16 +135,16 @@ class TestFormats:
     @pytest.mark.parametrize("columns", [60, 100, 200])
     async def test_table_on_a_terminal(self, server: Running, columns: int) -> None:
         """On a terminal it is a table in colour whose rows end at the edge, whatever strangers wrote."""
-        members = {"userId": HOSTILE * 9, "appId": "e\u0301" * 300, "meta": {"route": "界" * 99}}
-        told = [("error", HOSTILE), ("console", "界"), ("later", "[/]")]
+        members = {"userId": EMOJI * 9, "appId": "e\u0301" * 300, "meta": {"route": f"{HOSTILE}界" * 99}}
+        told = [("error", HOSTILE), ("console", "界"), ("later", "[/]"), ("emoji", EMOJI)]
         for second, (kind, text) in enumerate(told):
             await save(server, at(second, type=kind, payload={"message": text * 50}, level="error", **members))
         printed = await on_terminal(server.ws_url, "query", columns=columns)
         plain = STYLES.sub("", printed)
         assert "\x1b[" in printed
         assert all(character.isprintable() or character == "\n" for character in plain)
-        assert len([line for line in plain.splitlines() if "error" in line]) == 3
-        assert max(map(cell_len, plain.splitlines())) <= columns
+        assert len([line for line in plain.splitlines() if "error" in line]) == 4
+        assert max(map(cells_of, plain.splitlines())) <= columns
 
     async def test_no_color(self, server: Running) -> None:
         """With NO_COLOR there is no colour."""
