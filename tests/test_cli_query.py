@@ -259,6 +259,17 @@ class TestTrouble:
         ended = await run("-c", shell, command=("bash",))
         assert (ended.status, ended.errors) == (1, "wsproto-tracker: cannot print: No space left on device\n")
 
+    @pytest.mark.parametrize(
+        ("options", "status", "told"),
+        [(">&-", 1, "wsproto-tracker: cannot print: Bad file descriptor\n"), ("--since x 2>&-", 2, "")],
+    )
+    async def test_closed_output(self, server: Running, options: str, status: int, told: str) -> None:
+        """Where stdout is closed, that is told; where stderr is, nothing is, and nothing comes to stdout instead."""
+        await save(server, at(1))
+        shell = f"{sys.executable} -m wsproto_tracker query --url {server.ws_url} {options}"
+        ended = await run("-c", shell, command=("bash",))
+        assert (ended.status, ended.output, ended.errors) == (status, "", told)
+
     async def test_interrupted(self, server: Running) -> None:
         """Ctrl-C in the middle ends it at once with 130, even where nobody takes what it prints."""
         await save(server, *(at(second, payload={"text": "x" * 500}) for second in range(2000)))
