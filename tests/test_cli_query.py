@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.client_support import answering
+from tests.client_support import Peer, answering, scripted
 from tests.command import run
 from tests.reading_support import EMOJI, HOSTILE, Bare, ago, asked, at, begun, cells_of, ids, on_terminal, save
 from tests.support import Running, event, running
@@ -225,6 +225,24 @@ class TestTrouble:
         assert re.fullmatch(
             r"wsproto-tracker: ws://.*: it answered HTTP 404; .* the endpoint ends in /ws.*\n", ended.errors
         )
+
+    async def test_hostile_server(self) -> None:
+        """What a server says of its errors harms no terminal either."""
+
+        async def converse(peer: Peer) -> None:
+            while True:
+                frame = await peer.receive()
+                if "reqId" in frame:
+                    error = {"type": "error", "code": "internal", "message": HOSTILE}
+                    await peer.send(error | {"reqId": frame["reqId"]})
+                else:
+                    await peer.ack(frame)
+
+        async with scripted(converse) as url:
+            ended = await asked(url, "query")
+        assert (ended.status, ended.output) == (1, "")
+        assert "[bold red]markup[/] \\u202egnal" in ended.errors
+        assert all(character.isprintable() or character == "\n" for character in ended.errors)
 
     @pytest.mark.parametrize(("key", "told"), [(None, "it needs a key"), ("wr0ng", "it does not know this key")])
     async def test_wrong_key(self, key: str | None, told: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from wsproto_tracker.cli import demo, export, import_, keys, limits, load, query, send, serve, stats, store, tail
 from wsproto_tracker.cli.interrupting import Endings
+from wsproto_tracker.cli.output import notice
 from wsproto_tracker.errors import ConfigurationError, TrackerError
 from wsproto_tracker.settings import flag, suggestion
 from wsproto_tracker.version import __version__
@@ -73,8 +74,7 @@ def _run(parsed: argparse.Namespace, endings: Endings) -> int:
             sys.stdout.flush()
         return status
     except TrackerError as error:
-        for line in str(error).splitlines():
-            print(f"wsproto-tracker: {line}", file=sys.stderr)
+        notice(str(error).splitlines())  # a server may have written it
         return _USAGE if isinstance(error, ConfigurationError) else _FAILED
     except BrokenPipeError:  # the reader, such as head, has all that it wanted
         _print_no_more()
