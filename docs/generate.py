@@ -35,6 +35,7 @@ _GROUPS = {
     ),
     "Keys and origins": ("api_key", "origins"),
     "The store": ("store", "durability", "max_events", "max_age", "max_bytes", "push"),
+    "A cluster": ("local", "read"),
     "Limits: connections": (
         "max_connections",
         "max_connections_per_address",

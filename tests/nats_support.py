@@ -10,6 +10,7 @@ import sysconfig
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ import attrs
 import pytest
 import trio
 
-from tests.proxy_support import free_ports
+from tests.proxy_support import Wire, free_ports, wires
 from tests.support import parse_response
 
 DEADLINE_S = 30  # an election takes up to 9 s, and a second one may be needed
+FIRST_ELECTION_S, FIRST_ELECTIONS = 1.5, 5
 POLL_S = 0.02
 ANSWER_S = 2
 LOG_LINES = 20
@@ -38,8 +40,15 @@ system_account: SYS
 no_auth_user: app
 """
 CLUSTER = """\
-cluster {{ name: tests, listen: 127.0.0.1:{route_port}, no_advertise: true, routes: [{routes}] }}
+cluster {{
+  name: tests
+  listen: 127.0.0.1:{route_port}
+  no_advertise: true
+  routes: [{routes}]
+  {more}
+}}
 """
+NO_WAY_ROUND = 'advertise: "127.0.0.1:1"'  # servers tell one another where they are, and would connect past the wires
 
 
 def binary() -> str | None:
@@ -47,7 +56,7 @@ def binary() -> str | None:
     return shutil.which("nats-server", path=sysconfig.get_path("scripts")) or shutil.which("nats-server")
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Where the deadline of a test ends this process, nobody is left who would stop the servers."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -95,7 +104,7 @@ class NatsServer:
     def log(self) -> Path:
         return self.folder / "log"
 
-    def configure(self, *, sync_always: bool, routes: Sequence[int]) -> None:
+    def configure(self, *, sync_always: bool, routes: Sequence[int], wired: bool) -> None:
         """Write its configuration.
 
         :param routes: ports where it finds the servers of its cluster, its own too, for their number is what it takes
@@ -111,7 +120,9 @@ class NatsServer:
         )
         if routes:
             text += CLUSTER.format(
-                route_port=self.route_port, routes=", ".join(f"nats://127.0.0.1:{port}" for port in routes)
+                route_port=self.route_port,
+                routes=", ".join(f"nats://127.0.0.1:{port}" for port in routes),
+                more=NO_WAY_ROUND if wired else "",
             )
         (self.folder / "nats.conf").write_text(text)
 
@@ -125,7 +136,7 @@ class NatsServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
 
     def signal(self, number: signal.Signals) -> None:
@@ -166,11 +177,18 @@ class NatsServers:
     """Servers that make a cluster, or one that is alone. They are numbered from 0."""
 
     servers: list[NatsServer]
+    wires: dict[tuple[int, int], Wire] = attrs.field(factory=dict)  # by who connects to whom
+    _isolated: set[int] = attrs.field(factory=set)
 
     @property
     def urls(self) -> str:
         """The URL that has all of them."""
-        return nats_url([server.port for server in self.servers])
+        return nats_url(self.ports)
+
+    @property
+    def ports(self) -> list[int]:
+        """Where they listen for clients."""
+        return [server.port for server in self.servers]
 
     @property
     def monitors(self) -> list[str]:
@@ -178,7 +196,7 @@ class NatsServers:
         return [server.monitor for server in self.servers]
 
     def url(self, index: int) -> str:
-        return nats_url([self.servers[index].port])
+        return nats_url([self.ports[index]])
 
     def kill(self, index: int) -> None:
         """As ``kill -9``; returns when it is gone."""
@@ -197,6 +215,29 @@ class NatsServers:
         self.servers[index].signal(signal.SIGCONT)
         self.servers[index].is_paused = False
 
+    def isolate(self, index: int) -> None:
+        """Part it from the other servers; clients reach it. Only where the servers are wired."""
+        assert self.wires, "the servers are not wired"
+        self._isolated.add(index)
+        self._cut_or_mend()
+
+    def rejoin(self, index: int) -> None:
+        """Connect it with those again that are not isolated themselves."""
+        self._isolated.discard(index)
+        self._cut_or_mend()
+
+    def heal(self) -> None:
+        """Connect all of them again."""
+        self._isolated.clear()
+        self._cut_or_mend()
+
+    def _cut_or_mend(self) -> None:
+        for ends, between in self.wires.items():
+            if self._isolated.isdisjoint(ends):
+                between.mend()
+            else:
+                between.cut()
+
     def wipe(self, index: int) -> None:
         """Lose everything that it has stored; it is killed for that."""
         self.kill(index)
@@ -212,6 +253,20 @@ class NatsServers:
         self.start(index)
         await self.wait_healthy()
 
+    async def start_new(self) -> None:
+        """Start all of them, with nothing stored, and wait until they are ready.
+
+        The first election needs the votes of all. Where two servers stand at the same moment it fails, and is
+        repeated after 4 to 9 s; beginning anew takes less.
+        """
+        for _ in range(FIRST_ELECTIONS):
+            with trio.move_on_after(FIRST_ELECTION_S):
+                await self.revive()
+                return
+            for index in range(len(self.servers)):
+                self.wipe(index)
+        await self.revive()
+
     async def revive(self) -> None:
         """Undo what was done to them, and wait until all of them are well."""
         for index, server in enumerate(self.servers):
@@ -220,10 +275,11 @@ class NatsServers:
             if not server.is_up:
                 self.kill(index)
                 self.start(index)
+        self.heal()
         await self.wait_healthy()
 
     async def wait_healthy(self) -> None:
-        """Wait until those that are up agree on a leader, and have caught up with it and with the leaders of streams.
+        """Wait until those that are up, and not isolated, agree on a leader and have caught up, with streams too.
 
         :raises AssertionError: where one has died, or this does not come; with the ends of their logs.
         """
@@ -235,16 +291,17 @@ class NatsServers:
         raise AssertionError(f"not healthy:\n{self.logs()}")
 
     async def leader_of(self, stream: str) -> int:
-        """Wait until most servers say that one which is up leads this stream.
+        """Wait until most servers say that one which is up, and not isolated, leads this stream.
 
         :raises trio.TooSlowError: where none does.
         """
         with trio.fail_after(DEADLINE_S):
             while True:
-                votes = Counter([name for server in self._up() if (name := await _leader(server, stream)) is not None])
-                for index, server in enumerate(self.servers):
-                    if server.is_up and votes[server.name] > len(self.servers) // 2:
-                        return index
+                up = self._up()
+                votes = Counter([name for server in up if (name := await _leader(server, stream)) is not None])
+                for server in up:
+                    if votes[server.name] > len(self.servers) // 2:
+                        return self.servers.index(server)
                 await trio.sleep(POLL_S)
 
     async def _are_healthy(self) -> bool:
@@ -257,7 +314,7 @@ class NatsServers:
         return len(said) == 1 and said <= {server.name for server in up}
 
     def _up(self) -> list[NatsServer]:
-        return [server for server in self.servers if server.is_up]
+        return [server for index, server in enumerate(self.servers) if server.is_up and index not in self._isolated]
 
     def logs(self) -> str:
         """The ends of their logs, without what comes of asking them."""
@@ -282,34 +339,51 @@ async def _leader(server: NatsServer, stream: str) -> str | None:
     return None
 
 
-def _configured(folder: Path, count: int, *, sync_always: bool) -> NatsServers:
-    """Servers that have ports and configurations, and were not started."""
+def _placed(folder: Path, count: int) -> list[NatsServer]:
+    """Servers that have folders and ports."""
     ports = iter(free_ports(3 * count))
-    servers = [
+    return [
         NatsServer(name, folder / name, port=next(ports), route_port=next(ports), monitor_port=next(ports))
         for name in (f"n{number}" for number in range(1, count + 1))
     ]
-    routes = [server.route_port for server in servers] if count > 1 else []
-    for server in servers:
-        server.configure(sync_always=sync_always, routes=routes)
-    return NatsServers(servers)
+
+
+def _configure(servers: NatsServers, *, sync_always: bool) -> None:
+    """Write their configurations, each with the ports where it finds all of the cluster."""
+    for index, server in enumerate(servers.servers):
+        routes = [
+            servers.wires[index, other].port if (index, other) in servers.wires else peer.route_port
+            for other, peer in enumerate(servers.servers)
+        ]
+        server.configure(sync_always=sync_always, routes=routes if len(routes) > 1 else [], wired=bool(servers.wires))
+
+
+@contextmanager
+def _stopped_at_end(servers: NatsServers) -> Generator[NatsServers, None, None]:
+    try:
+        yield servers
+    finally:
+        for index in range(len(servers.servers)):
+            servers.kill(index)
 
 
 @asynccontextmanager
 async def running_servers(
-    folder: Path, count: int = 3, *, sync_always: bool = True
+    folder: Path, count: int = 3, *, sync_always: bool = True, wired: bool = False
 ) -> AsyncGenerator[NatsServers, None]:
     """Servers that are ready, a cluster of three or one that is alone; all that they have is below the folder.
 
     :param sync_always: whether an append waits for the disk.
+    :param wired: whether they can be parted from one another: each reaches each other by a wire of its own.
     """
-    servers = _configured(folder, count, sync_always=sync_always)
-    try:
-        await servers.revive()
-        yield servers
-    finally:
-        for index in range(count):
-            servers.kill(index)
+    placed = _placed(folder, count)
+    pairs = list(permutations(range(count), 2)) if wired else []
+    async with wires(*(placed[end].route_port for _, end in pairs)) as between:
+        servers = NatsServers(placed, dict(zip(pairs, between, strict=True)))
+        _configure(servers, sync_always=sync_always)
+        with _stopped_at_end(servers):
+            await servers.start_new()
+            yield servers
 
 
 @contextmanager
@@ -318,10 +392,8 @@ def kept_servers(folder: Path, count: int = 3, *, sync_always: bool = True) -> G
 
     A test that has done anything to them ends with :meth:`NatsServers.revive`, or begins with it.
     """
-    servers = _configured(folder, count, sync_always=sync_always)
-    try:
-        trio.run(servers.revive)
+    servers = NatsServers(_placed(folder, count))
+    _configure(servers, sync_always=sync_always)
+    with _stopped_at_end(servers):
+        trio.run(servers.start_new)
         yield servers
-    finally:
-        for index in range(count):
-            servers.kill(index)

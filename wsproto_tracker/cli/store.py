@@ -4,11 +4,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
+from wsproto_tracker.cluster import needing_nats
 from wsproto_tracker.errors import ConfigurationError, StoreError
 from wsproto_tracker.protocol.timestamps import format_instant
 from wsproto_tracker.settings import Settings, load_settings
@@ -69,10 +71,14 @@ def _add(
     return parser
 
 
+def _settings(parsed: argparse.Namespace) -> Settings:
+    given = {} if parsed.store is None else {"store": parsed.store}
+    return load_settings(given, file=parsed.config)
+
+
 def _path(parsed: argparse.Namespace) -> Path:
     """The file of the store that flags, environment or file name."""
-    given = {} if parsed.store is None else {"store": parsed.store}
-    path = load_settings(given, file=parsed.config).path
+    path = _settings(parsed).path
     if path is None:
         raise ConfigurationError("--store: expected a file, such as sqlite:tracker.db; a store in memory has none")
     return path
@@ -157,8 +163,14 @@ def _backup(parsed: argparse.Namespace, path: Path) -> int:
 def _erase(parsed: argparse.Namespace, path: Path) -> int:
     if not parsed.user and not parsed.app:
         parsed.parser.error("expected --user ID, --app ID, or both")
-    erased, unread = trio.run(_erase_from, _must_exist(path), parsed.user, parsed.app)
     names = [f"{name} {value}" for name, value in (("user", parsed.user), ("app", parsed.app)) if value is not None]
+    if (url := _settings(parsed).cluster) is not None:
+        with needing_nats():
+            from wsproto_tracker.cluster.erasing import erase_everywhere
+        trio.run(partial(erase_everywhere, url, user=parsed.user, app=parsed.app))
+        print(f"{url}: every node erases the events of {' in '.join(names)} that were acked before")
+        return _DONE
+    erased, unread = trio.run(_erase_from, _must_exist(path), parsed.user, parsed.app)
     print(f"{path}: erased {erased:,} events of {' in '.join(names)}")
     if unread:
         print(f"{path}: what is damaged could not be looked into; to let go of it: wsproto-tracker store compact")

@@ -9,4 +9,28 @@
     ├── bridge      the thread of the NATS client; trio ends here
     │   └── link    the client: publishes, pulls, and is made anew when anything is wrong
     └── message, url, checks, errors
+
+    erasing         for those who have no node
 """
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from wsproto_tracker.errors import ConfigurationError
+
+__all__ = ["needing_nats"]
+
+
+@contextmanager
+def needing_nats() -> Generator[None, None, None]:
+    """Import what needs the NATS client: an extra, and half a second for those who have no cluster.
+
+    :raises ConfigurationError: if it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "nats":
+            raise
+        message = "store: a cluster needs the NATS client; install it with: pip install 'wsproto-tracker[cluster]'"
+        raise ConfigurationError(message) from None

@@ -7,9 +7,10 @@ from typing import Any
 
 from wsproto_tracker.cluster.url import ClusterUrl
 
-__all__ = ["ANSWER_BYTES", "ask_monitor", "stream_problems", "sync_problems"]
+__all__ = ["LEAST_REPLICAS", "ask_monitor", "stream_problems", "sync_problems"]
 
-ANSWER_BYTES = 4 * 1024 * 1024
+LEAST_REPLICAS = 3  # so that a quorum is left when a machine is lost
+_ANSWER_BYTES = 4 * 1024 * 1024
 _TIMEOUT_S = 2.0
 _LEAST_PAYLOAD = 1024 * 1024
 
@@ -37,7 +38,7 @@ def stream_problems(config: Mapping[str, Any], max_payload: int, url: ClusterUrl
         yield f"its servers take messages of {max_payload} bytes; expected max_payload: 1MB, or more"
     if is_full and config.get("storage") != "file":
         yield f"its storage is {config.get('storage')}; expected file (make the stream anew)"
-    if is_full and int(config.get("num_replicas") or 1) < 3:
+    if is_full and int(config.get("num_replicas") or 1) < LEAST_REPLICAS:
         replicas = config.get("num_replicas") or 1
         yield f"it has {replicas} replicas; expected 3: nats stream edit {url.stream} --replicas 3"
 
@@ -65,7 +66,7 @@ def ask_monitor(address: str) -> Mapping[str, Any]:
     """
     url = f"{address}/varz"
     with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310 - the URL of the store has it
-        found = json.loads(response.read(ANSWER_BYTES))
+        found = json.loads(response.read(_ANSWER_BYTES))
     if not isinstance(found, dict) or "server_name" not in found:
         raise ValueError(f"{address}: what answers there is no NATS server")
     return found

@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
-from wsproto_tracker.cluster.checks import ask_monitor, stream_problems, sync_problems
+from wsproto_tracker.cluster.checks import LEAST_REPLICAS, ask_monitor, stream_problems, sync_problems
 from wsproto_tracker.cluster.errors import LostError, UnfitError
 from wsproto_tracker.cluster.url import ClusterUrl
 
@@ -79,10 +79,12 @@ class Link:
     """The link of one node.
 
     :param is_full: whether what is acked has to outlive the loss of a machine (``--durability full``).
+    :param makes_stream: whether the stream is made where there is none.
     """
 
-    def __init__(self, url: ClusterUrl, *, is_full: bool) -> None:
+    def __init__(self, url: ClusterUrl, *, is_full: bool, makes_stream: bool = True) -> None:
         self._url = url
+        self._makes_stream = makes_stream
         self._is_full = is_full
         self._is_checked = False
         self._client: Client | None = None
@@ -225,7 +227,10 @@ class Link:
         try:
             return await _ask(client, f"{subject}.INFO.{name}")
         except NotFoundError:
-            pass
+            if not self._makes_stream:
+                raise UnfitError(f"{self._url}: there is no such stream") from None
+            if self._is_full and self._url.replicas < LEAST_REPLICAS:
+                raise UnfitError(f"{self._url}: expected replicas=3, or --durability replicated") from None
         config = {
             "name": name,
             "description": "events on their way to the timelines of wsproto-tracker",

@@ -138,8 +138,9 @@ class Outbox:
                 while self._has_unsent() or not self._queue.is_closed:
                     if self._has_unsent() and len(self._on_their_way) < self._most:
                         for message in await _fitting(self._gather()):
-                            self._on_their_way[message.id] = message
-                            nursery.start_soon(self._deliver, message, self._begin(message))
+                            if await _without_ended(message):
+                                self._on_their_way[message.id] = message
+                                nursery.start_soon(self._deliver, message, self._begin(message))
                     else:
                         await self._change.park()
         finally:
@@ -199,7 +200,7 @@ class Outbox:
         """The next message: some batches, or a part of one that is large."""
         gathered: dict[int, tuple[_Sending, Sequence[Event]]] = {}
         size = 0
-        while self._unsent and (not gathered or size + self._unsent[0].waiting.memory_bytes <= _GATHERED_BYTES):
+        while self._has_unsent() and (not gathered or size + self._unsent[0].waiting.memory_bytes <= _GATHERED_BYTES):
             sending = self._unsent.popleft()
             size += sending.waiting.memory_bytes
             sending.parts = 1
@@ -259,10 +260,12 @@ async def _fitting(message: _Message) -> Sequence[_Message]:
 
 
 async def _without_ended(message: _Message) -> bool:
-    """Leave out of a message what nobody waits for any more; whether something is left."""
-    before = len(message.batches)
-    message.batches = {number: one for number, one in message.batches.items() if not one[0].waiting.has_ended}
-    if message.batches and len(message.batches) < before:
+    """Leave out of a message what was given up, whose sender may have been told that nothing is kept (HTTP-17).
+
+    Returns whether something is left; then nothing of it has been given up.
+    """
+    while any(sending.waiting.has_ended for sending, _ in message.batches.values()):
+        message.batches = {number: one for number, one in message.batches.items() if not one[0].waiting.has_ended}
         await _encode(message)
     return bool(message.batches)
 

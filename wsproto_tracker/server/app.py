@@ -10,6 +10,7 @@ from websockets.trio.server import Server as WebSocketServer
 from websockets.trio.server import ServerConnection
 from websockets.trio.server import serve as serve_websocket
 
+from wsproto_tracker.cluster import needing_nats
 from wsproto_tracker.errors import ConfigurationError
 from wsproto_tracker.hooks import Hooks
 from wsproto_tracker.server.core import Core
@@ -103,13 +104,8 @@ def open_store(
     max_age_s = None if settings.max_age is None else settings.max_age.total_seconds()
     capacity = Capacity(settings.max_events, max_age_s, settings.max_bytes)
     if (url := settings.cluster) is not None and settings.path is not None:
-        try:
-            from wsproto_tracker.cluster.store import open_cluster  # an extra, and a second to import
-        except ModuleNotFoundError as error:
-            if error.name is None or not error.name.startswith("nats"):
-                raise
-            message = "store: a cluster needs the NATS client; install it with: pip install 'wsproto-tracker[cluster]'"
-            raise ConfigurationError(message) from None
+        with needing_nats():
+            from wsproto_tracker.cluster.store import open_cluster
         return open_cluster(
             url,
             settings.path,
