@@ -149,7 +149,7 @@ class Ledger:
 
     async def _post(self, tracker: TrackerProcess) -> None:
         batch = self.batch()
-        answer = await tracker.ask("/ingest", batch.text.encode())
+        answer = await tracker.ask("/ingest", body=batch.text.encode())
         if answer is not None and answer.status == 200:
             assert answer.json()["saved"] == len(batch.marks)
             self.ack(batch)
@@ -171,8 +171,8 @@ class Ledger:
         """An answer that does not say that it may be behind holds what was acked before it was asked for."""
         acked, batch = len(self.acked), self.chance.choice(self.acked_batches[-5:])
         about_all = self.chance.random() < 0.5
-        asked = {"limit": 0} if about_all else {"userId": batch.user}
-        answer = await tracker.ask("/events", appId=self.app, **asked)
+        asked: dict[str, object] = {"limit": 0} if about_all else {"userId": batch.user}
+        answer = await tracker.ask("/events", {"appId": self.app, **asked})
         if answer is None or answer.status != 200:
             self.counts["reads without an answer"] += 1
             return

@@ -4,6 +4,7 @@ import random
 import resource
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -21,6 +22,8 @@ READY_S = 60  # an election, and maybe a second one, and then what was missed
 STOP_S = 30
 ANSWER_S = 5
 POLL_S = 0.05
+HEAD_BYTES = 100  # without them it is no file of ours, and is refused
+FULL_BYTES = 32 * 1024
 
 
 @attrs.define(eq=False)
@@ -154,12 +157,12 @@ class TrackerProcess:
         size = self.local.stat().st_size
         with self.local.open("r+b") as file:
             for _ in range(chance.randint(1, 4)):
-                file.seek(chance.randrange(size))
+                file.seek(chance.randrange(HEAD_BYTES, size))
                 file.write(chance.randbytes(chance.choice([16, 512, 4096])))
 
     def fill_disk(self) -> None:
-        """Let no file grow beyond the largest that there is."""
-        self._limit_files(max((path.stat().st_size for path in self.folder.iterdir()), default=0))
+        """Let nothing be written beyond the first pages of a file; what it says is less."""
+        self._limit_files(FULL_BYTES)
 
     def free_disk(self) -> None:
         """Let files grow again."""
@@ -172,10 +175,10 @@ class TrackerProcess:
     # --- what it answers
 
     async def ask(
-        self, path: str, body: bytes = b"", *, within_s: float = ANSWER_S, **parameters: object
+        self, path: str, query: Mapping[str, object] | None = None, *, body: bytes = b"", within_s: float = ANSWER_S
     ) -> Response | None:
         """Ask over HTTP; ``None`` where no whole answer comes, or none in time."""
-        target = f"{path}?{urlencode(parameters)}" if parameters else path
+        target = path if query is None else f"{path}?{urlencode(query)}"
         try:
             with trio.fail_after(within_s):
                 return await self.running.http("POST" if body else "GET", target, body)

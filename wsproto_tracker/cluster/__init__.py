@@ -7,7 +7,8 @@
     ├── inbox       the stream into the node's own timeline
     ├── local       the node's own file, and whether it goes with the stream
     ├── bridge      the thread of the NATS client; trio ends here
-    │   └── link    the client: publishes, pulls, and is made anew when anything is wrong
+    │   └── link    the client: publishes, and is made anew when anything is wrong
+    │       └── pulling     the messages of the stream, without a gap
     └── message, url, checks, errors
 
     erasing         for those who have no node
@@ -30,7 +31,7 @@ def needing_nats() -> Generator[None, None, None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name != "nats":
+        if (error.name or "").partition(".")[0] != "nats":
             raise
         message = "store: a cluster needs the NATS client; install it with: pip install 'wsproto-tracker[cluster]'"
         raise ConfigurationError(message) from None

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
-from wsproto_tracker.cluster.link import Received
 from wsproto_tracker.cluster.message import Batches, BrokenMessageError, Content, Erasure, NewerMessageError, decode
+from wsproto_tracker.cluster.pulling import Received
 from wsproto_tracker.errors import UnavailableError
 from wsproto_tracker.store import Appended, Outage, TimelineStore
 from wsproto_tracker.store.place import Place, Position
@@ -43,7 +43,7 @@ class Inbox:
     :param on_applied: what it tells of those that are applied.
     :param on_erased: is told of an erasure: the id of its message, and how many events it erased.
     :param on_outage: is told when the timeline can save nothing.
-    :param on_room: is told how many messages need no room any more.
+    :param on_room: is told how much memory messages need no more, in bytes.
     :ivar stream: what the stream is known by.
     :ivar news_after: what comes later in the stream was published since this node came to it.
     :ivar applied: the sequence up to which everything is in the timeline.
@@ -88,7 +88,7 @@ class Inbox:
             self.received = received.sequence
             self._send.send_nowait(received)
         else:
-            self._on_room(1)
+            self._on_room(received.memory_bytes)
 
     async def wait_applied(self, sequence: int) -> None:
         """Wait until everything up to this message is in the timeline."""
@@ -167,4 +167,4 @@ class Inbox:
             self.applied = one.received.sequence
             self._on_applied(one.received.message_id, dict(zip(one.numbers, outcomes, strict=True)))
             self._progress.unpark_all()
-            self._on_room(1)
+            self._on_room(one.received.memory_bytes)

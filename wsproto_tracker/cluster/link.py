@@ -5,7 +5,6 @@ next ``open`` makes a new one, to any of the servers. So there is one way to rec
 """
 
 import asyncio
-import json
 import ssl
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -14,28 +13,20 @@ from typing import Any, TypeVar
 import attrs
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
 from wsproto_tracker.cluster.checks import LEAST_REPLICAS, ask_monitor, stream_problems, sync_problems
 from wsproto_tracker.cluster.errors import LostError, UnfitError
+from wsproto_tracker.cluster.pulling import REQUEST_S, Pulling, Received, Room, ask
 from wsproto_tracker.cluster.url import ClusterUrl
 
-__all__ = ["Deliver", "Link", "Opened", "Received"]
+__all__ = ["Link", "Opened"]
 
 _CONNECT_S = 5.0
 _ONE_SERVER_S = 2  # of it, so that one that hangs does not take it all
 _ROUND_S = 0.1
 _PING_S = 2
-_REQUEST_S = 2.0
-_PULLED_MESSAGES = 256
-_PULLED_BYTES = 8 * 1024 * 1024
-_PULL_S = 10.0
-_HEARTBEAT_S = 1.0
-_SILENCE_S = 3.0
-_FORGET_CONSUMER_S = 30.0
-_MAX_UNAPPLIED = 2 * _PULLED_MESSAGES
 _NO_REPLICAS = (10005, 10074)  # there are not so many servers
 _NANOSECONDS = 1_000_000_000
 
@@ -58,23 +49,6 @@ class Opened:
     unknown: tuple[str, ...] = ()
 
 
-@attrs.frozen
-class Received:
-    """A message of the stream.
-
-    :ivar message_id: empty for a mark.
-    :ivar at_s: when the servers took it in, in seconds since 1970.
-    """
-
-    sequence: int
-    message_id: str
-    at_s: int
-    data: bytes
-
-
-Deliver = Callable[[Received], None]
-
-
 class Link:
     """The link of one node.
 
@@ -89,8 +63,7 @@ class Link:
         self._is_checked = False
         self._client: Client | None = None
         self._lost = asyncio.Event()
-        self._unapplied = 0
-        self._has_room = asyncio.Event()
+        self.room = Room()
 
     async def open(self) -> Opened:
         """Connect anew, find the stream or make it, and see that it is as it has to be.
@@ -108,6 +81,8 @@ class Link:
             if problems := tuple(found):
                 raise UnfitError(f"the stream {self._url.stream}: {'; '.join(problems)}")
             unknown = await self._check_sync(info) if self._is_full and not self._is_checked else ()
+            if info["state"]["last_seq"] == 0:  # a mark goes with the next one, and the stream's beginning would too
+                await self._publish(self._url.batches, b"", {api.Header.EXPECTED_LAST_SEQUENCE: "0"})
         except APIError as error:
             raise LostError(f"{self._url}: {error.description or error}") from None
         except (OSError, TimeoutError, nats.errors.Error, ssl.SSLError) as error:
@@ -121,7 +96,7 @@ class Link:
         self._lost.set()
         if self._client is not None:
             with suppress(Exception):  # whatever it has to complain of, it is over
-                await asyncio.wait_for(self._client.close(), _REQUEST_S)
+                await asyncio.wait_for(self._client.close(), REQUEST_S)
             self._client = None
 
     async def publish(self, message_id: str, data: bytes) -> int:
@@ -135,41 +110,23 @@ class Link:
         """Have a mark stored in place of the one before; returns its sequence; raises as ``publish``."""
         return await self._publish(self._url.marks, b"", {api.Header.ROLLUP: "sub"})
 
-    async def consume(self, first: int, deliver: Deliver) -> None:
+    async def consume(self, first: int, deliver: Callable[[Received], None]) -> None:
         """Deliver messages in their order, without a gap, until the connection is lost.
 
         :param first: the sequence from which on they are wanted.
         :raises LostError: in the end.
         """
-        self._unapplied = 0
-        self._has_room.set()
         if self._client is None:
             raise LostError("not connected")
-        pulling = _Pulling(self._client, self._url.stream, deliver, self)
+        pulling = Pulling(self._client, self._url.stream, deliver, self.room)
         await self._unless_lost(pulling.run(first))
-
-    def delivered(self) -> None:
-        """Count a message that has been delivered."""
-        self._unapplied += 1
-        if self._unapplied > _MAX_UNAPPLIED:
-            self._has_room.clear()
-
-    def applied(self, count: int) -> None:
-        """Count messages that need no room any more."""
-        self._unapplied -= count
-        if self._unapplied <= _MAX_UNAPPLIED:
-            self._has_room.set()
-
-    async def wait_room(self) -> None:
-        """Wait until more may be delivered."""
-        await self._has_room.wait()
 
     async def _publish(self, subject: str, data: bytes, headers: dict[str, str]) -> int:
         if self._client is None or self._lost.is_set():
             raise LostError("not connected")
         stream = JetStreamContext(self._client)
         publishing = stream.publish(
-            subject, data, timeout=_REQUEST_S, stream=self._url.stream, headers=dict[str, Any](headers)
+            subject, data, timeout=REQUEST_S, stream=self._url.stream, headers=dict[str, Any](headers)
         )
         return (await self._unless_lost(publishing)).seq
 
@@ -225,7 +182,7 @@ class Link:
         """What the servers say of the stream, which is made if there is none."""
         subject, name = "$JS.API.STREAM", self._url.stream
         try:
-            return await _ask(client, f"{subject}.INFO.{name}")
+            return await ask(client, f"{subject}.INFO.{name}")
         except NotFoundError:
             if not self._makes_stream:
                 raise UnfitError(f"{self._url}: there is no such stream") from None
@@ -244,7 +201,7 @@ class Link:
             "allow_rollup_hdrs": True,
         }
         try:
-            await _ask(client, f"{subject}.CREATE.{name}", config)
+            await ask(client, f"{subject}.CREATE.{name}", config)
         except APIError as error:
             if error.err_code in _NO_REPLICAS:
                 raise UnfitError(
@@ -253,7 +210,7 @@ class Link:
                     "--durability replicated"
                 ) from None
             raise
-        return await _ask(client, f"{subject}.INFO.{name}")
+        return await ask(client, f"{subject}.INFO.{name}")
 
     async def _check_sync(self, info: dict[str, Any]) -> tuple[str, ...]:
         """See that the servers that have a replica sync what they ack; returns those of which it is not known.
@@ -290,106 +247,3 @@ class Link:
 
 async def _ignore(_error: Exception) -> None:
     """Let nothing be printed."""
-
-
-async def _ask(client: Client, subject: str, question: object = None) -> dict[str, Any]:
-    """Ask the JetStream API.
-
-    :raises APIError: if the answer is an error.
-    """
-    data = b"" if question is None else json.dumps(question).encode()
-    try:
-        answer: dict[str, Any] = json.loads((await client.request(subject, data, timeout=_REQUEST_S)).data)
-    except nats.errors.NoRespondersError:
-        raise LostError("JetStream has no leader, or is not enabled for this user") from None
-    if "error" in answer:
-        APIError.from_error(answer["error"])
-    return answer
-
-
-class _Pulling:
-    """Pulls messages by a consumer of its own, which the servers forget when nobody pulls."""
-
-    def __init__(self, client: Client, stream: str, deliver: Deliver, link: Link) -> None:
-        self._client = client
-        self._stream = stream
-        self._deliver = deliver
-        self._link = link
-        self._taken = 0  # by the consumer's count
-        self._remaining = 0  # of what was pulled
-        self._failure = ""
-        self._has_ended = asyncio.Event()
-        self._heard_at = 0.0
-
-    async def run(self, first: int) -> None:
-        """Pull until something is wrong.
-
-        :raises LostError: then.
-        """
-        config = {
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": first,
-            "ack_policy": "none",
-            "max_waiting": 4,
-            "mem_storage": True,
-            "num_replicas": 1,
-            "inactive_threshold": int(_FORGET_CONSUMER_S * _NANOSECONDS),
-        }
-        question = {"stream_name": self._stream, "config": config}
-        made = await _ask(self._client, f"$JS.API.CONSUMER.CREATE.{self._stream}", question)
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{made['name']}"
-        inbox = self._client.new_inbox()
-        await self._client.subscribe(inbox, cb=self._take, pending_msgs_limit=-1, pending_bytes_limit=-1)
-        pull = {
-            "batch": _PULLED_MESSAGES,
-            "max_bytes": max(_PULLED_BYTES, 2 * self._client.max_payload),
-            "expires": int(_PULL_S * _NANOSECONDS),
-            "idle_heartbeat": int(_HEARTBEAT_S * _NANOSECONDS),
-        }
-        loop = asyncio.get_running_loop()
-        while not self._failure:
-            await self._link.wait_room()
-            self._has_ended.clear()
-            self._remaining = _PULLED_MESSAGES
-            self._heard_at = loop.time()
-            await self._client.publish(subject, json.dumps(pull).encode(), reply=inbox)
-            while not self._has_ended.is_set():
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._has_ended.wait(), _HEARTBEAT_S)
-                if not self._has_ended.is_set() and loop.time() > self._heard_at + _SILENCE_S:
-                    raise LostError("the stream is silent")
-        raise LostError(self._failure)
-
-    async def _take(self, message: Msg) -> None:
-        """Take a message, or what is said in place of one."""
-        self._heard_at = asyncio.get_running_loop().time()
-        headers = message.headers or {}
-        if not message.reply and (status := headers.get("Status")):
-            self._hear(status, headers.get("Description", ""))
-            return
-        if self._failure:
-            return
-        number = message.metadata.sequence
-        self._taken += 1
-        if number.consumer != self._taken:
-            self._end(f"message {self._taken} of the consumer is missing")
-            return
-        self._link.delivered()
-        at_s = int(message.metadata.timestamp.timestamp())
-        message_id = headers.get(api.Header.MSG_ID, "")
-        self._deliver(Received(number.stream, message_id, at_s, message.data))
-        self._remaining -= 1
-        if self._remaining == 0:
-            self._has_ended.set()
-
-    def _hear(self, status: str, description: str) -> None:
-        if status == "100":
-            return  # a heartbeat
-        if status in ("404", "408") or any(word in description.lower() for word in ("completed", "maxbytes")):
-            self._has_ended.set()
-        else:
-            self._end(f"{status} {description}")
-
-    def _end(self, failure: str) -> None:
-        self._failure = failure
-        self._has_ended.set()

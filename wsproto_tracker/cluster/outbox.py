@@ -143,6 +143,9 @@ class Outbox:
                                 nursery.start_soon(self._deliver, message, self._begin(message))
                     else:
                         await self._change.park()
+                while self._on_their_way and self.outage is None:
+                    await self._change.park()
+                nursery.cancel_scope.cancel()
         finally:
             self._queue.give_up("the store is closed")
 
@@ -218,11 +221,11 @@ class Outbox:
             while True:
                 try:
                     await self._wait_applied(await publishing.wait())
+                    self._finish(message)
                 except LostError as error:
                     self.failed(str(error))
                 else:
                     self.succeeded()
-                    self._finish(message)
                     return
                 await trio.sleep(self._pace.retry_s)
                 if not await _without_ended(message):
@@ -233,11 +236,15 @@ class Outbox:
             self._change.unpark_all()
 
     def _finish(self, message: _Message) -> None:
-        """Tell those who wait what became of their batches."""
-        for number, (sending, events) in message.batches.items():
+        """Tell those who wait what became of their batches.
+
+        :raises LostError: if it did not come back, though what stands in its place in the stream did.
+        """
+        if message.outcomes is None:
+            raise LostError("the stream is not what it was: a message that it has acked is not in it")
+        for number, (sending, _) in message.batches.items():
             sending.parts -= 1
-            # where its outcome is not known, an earlier process had begun to send it, which no id of ours can be
-            sending.outcomes.append((message.outcomes or {}).get(number, Appended(0, len(events))))
+            sending.outcomes.append(message.outcomes[number])
             if sending.parts == 0 and not sending.waiting.has_ended:
                 self._queue.let_go(sending.waiting)
                 sending.waiting.succeed(*sending.outcomes)

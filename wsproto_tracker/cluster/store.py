@@ -24,10 +24,11 @@ import trio
 from wsproto_tracker.cluster.bridge import Bridge, Call, open_bridge
 from wsproto_tracker.cluster.errors import LostError, UnfitError
 from wsproto_tracker.cluster.inbox import Inbox
-from wsproto_tracker.cluster.link import Link, Opened, Received
+from wsproto_tracker.cluster.link import Link, Opened
 from wsproto_tracker.cluster.local import Found, check_position, look_at, set_aside
 from wsproto_tracker.cluster.message import Erasure, encode
 from wsproto_tracker.cluster.outbox import Outbox, Pace
+from wsproto_tracker.cluster.pulling import Received
 from wsproto_tracker.cluster.url import ClusterUrl
 from wsproto_tracker.errors import StoreError, UnavailableError
 from wsproto_tracker.protocol.events import Event
@@ -83,7 +84,7 @@ class ClusterStore:
             on_applied=self._outbox.applied,
             on_erased=self._note_erased,
             on_outage=self._note_outage,
-            on_room=lambda count: bridge.call(link.applied, count),
+            on_room=lambda memory_bytes: bridge.call(link.room.give_back, memory_bytes),
         )
         self._erasing: dict[str, int] = {}
         self._mark_wanted = trio.Event()
