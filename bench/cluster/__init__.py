@@ -15,7 +15,7 @@ from bench.cluster.replay import replay
 from bench.cluster.servers import missing, three_servers
 from bench.workloads import Figures, Plan
 
-__all__ = ["cluster"]
+__all__ = ["cluster", "ingest", "reads", "replay"]
 
 
 def cluster(plan: Plan) -> Iterator[Figures]:
