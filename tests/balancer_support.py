@@ -1,11 +1,11 @@
-"""Trackers of one cluster as processes, and HAProxy in front of them with the file that ``deploy/`` has."""
+"""Three trackers of one cluster, and HAProxy in front of them with the file that ``deploy/`` has."""
 
 import os
 import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
@@ -14,10 +14,10 @@ import trio
 import trustme
 from tracker_conformance import Target
 
-from tests.command import Command, started
+from tests.cluster_support import TrackerProcess
 from tests.nats_support import NatsServers
 from tests.proxy_support import free_ports
-from tests.support import ROOT, Running
+from tests.support import ROOT
 
 DEADLINE_S = 30
 POLL_S = 0.05
@@ -27,72 +27,20 @@ CONFIGURATION = ROOT / "deploy" / "haproxy.cfg"
 needs_haproxy = pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy: apt-get install haproxy")
 
 
-@attrs.define(eq=False)
-class Node:
-    """A tracker as a process: its port and its file stay the same, its process comes and goes."""
-
-    port: int
-    arguments: Sequence[str]
-    process: Command | None = None
-    logs: str = ""
-    _stack: AsyncExitStack = attrs.field(factory=AsyncExitStack)
-
-    @property
-    def running(self) -> Running:
-        """The tracker, for clients."""
-        assert self.process is not None
-        return self.process.running
-
-    @property
-    def log(self) -> str:
-        """What all its processes have written."""
-        return self.logs + (self.process.errors() if self.process is not None else "")
-
-    async def start(self) -> None:
-        """Start it, and wait until events may go to it."""
-        self.process = await self._stack.enter_async_context(started("--port", str(self.port), *self.arguments))
-        await self.process.until("Ctrl-C stops it.\n")
-        with trio.fail_after(DEADLINE_S):
-            while (await self.running.http("GET", "//ready")).status != 200:
-                await trio.sleep(POLL_S)
-
-    async def kill(self) -> None:
-        """As ``kill -9``; returns when it is gone."""
-        self.logs, self.process = self.log, None
-        await self._stack.aclose()
-
-
 @asynccontextmanager
-async def running_nodes(directory: Path, *arguments: str, count: int = 3) -> AsyncGenerator[list[Node], None]:
-    """Trackers that are ready.
-
-    :param arguments: of all of them; ``{number}`` stands for the number of one.
-    """
-    ports = free_ports(count)
-    nodes = [
-        Node(port, [argument.format(number=number) for argument in arguments]) for number, port in enumerate(ports)
-    ]
-    directory.mkdir(exist_ok=True)
-    try:
-        async with trio.open_nursery() as nursery:
-            for node in nodes:
-                nursery.start_soon(node.start)
-        yield nodes
-    finally:
-        with trio.CancelScope(shield=True):
-            for node in nodes:
-                await node.kill()
-
-
-@asynccontextmanager
-async def clustered(
-    servers: NatsServers, stream: str, directory: Path, *arguments: str
-) -> AsyncGenerator[list[Node], None]:
-    """Three trackers over one stream."""
+async def clustered(servers: NatsServers, stream: str, directory: Path) -> AsyncGenerator[list[TrackerProcess], None]:
+    """Three trackers over one stream, which are ready."""
     store = f"{servers.urls}/{stream}?monitor={','.join(servers.monitors)}"
-    local = str(directory / f"{stream}-{{number}}.db")
-    async with running_nodes(directory, "--store", store, "--local", local, *arguments) as nodes:
-        yield nodes
+    trackers = [TrackerProcess(name, directory / name, store) for name in ("t1", "t2", "t3")]
+    try:
+        for tracker in trackers:
+            tracker.start()
+        for tracker in trackers:
+            await tracker.wait_ready()
+        yield trackers
+    finally:
+        for tracker in trackers:
+            tracker.kill()
 
 
 @attrs.frozen
@@ -117,9 +65,9 @@ class Balancer:
 
 
 @asynccontextmanager
-async def balanced(nodes: Sequence[Node], directory: Path) -> AsyncGenerator[Balancer, None]:
-    """HAProxy before trackers, with our file, for other ports and with files of this machine."""
-    (port,) = free_ports(1)
+async def balanced(ports: Sequence[int], directory: Path) -> AsyncGenerator[Balancer, None]:
+    """HAProxy before trackers on these ports, with our file, for a port and with files of this machine."""
+    (own,) = free_ports(1)
     authority = trustme.CA()
     ca, certificate, configuration = (directory / name for name in ("ca.pem", "tracker.pem", "haproxy.cfg"))
     authority.cert_pem.write_to_path(ca)
@@ -128,9 +76,9 @@ async def balanced(nodes: Sequence[Node], directory: Path) -> AsyncGenerator[Bal
     for old, new in {
         "    user haproxy\n    group haproxy\n": "",
         "log /dev/log local0": "log stdout format raw local0",
-        "bind :443 ssl": f"bind 127.0.0.1:{port} ssl",
+        "bind :443 ssl": f"bind 127.0.0.1:{own} ssl",
         "/etc/haproxy/tracker.pem": str(certificate),
-        **{f"10.0.0.{number}:4242": f"127.0.0.1:{node.port}" for number, node in enumerate(nodes, 1)},
+        **{f"10.0.0.{number}:4242": f"127.0.0.1:{port}" for number, port in enumerate(ports, 1)},
     }.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)
@@ -145,10 +93,10 @@ async def balanced(nodes: Sequence[Node], directory: Path) -> AsyncGenerator[Bal
         )
     try:
         with trio.fail_after(DEADLINE_S):
-            while not await _is_open(port):
+            while not await _is_open(own):
                 assert process.poll() is None, (directory / "haproxy.log").read_text()
                 await trio.sleep(POLL_S)
-        yield Balancer(port, ca)
+        yield Balancer(own, ca)
     finally:
         process.kill()
         with trio.CancelScope(shield=True):

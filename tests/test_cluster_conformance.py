@@ -1,7 +1,8 @@
 """Trackers of a cluster conform, each of them and through HAProxy, where one is killed and comes back as well."""
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import attrs
@@ -9,16 +10,9 @@ import pytest
 import trio
 from tracker_conformance import Result, Run, all_checks, run_suite, select
 
-from tests.balancer_support import (
-    DEADLINE_S,
-    PATIENCE,
-    Balancer,
-    Node,
-    balanced,
-    clustered,
-    needs_haproxy,
-    running_nodes,
-)
+from tests.balancer_support import DEADLINE_S, PATIENCE, Balancer, balanced, clustered, needs_haproxy
+from tests.cluster_support import TrackerProcess
+from tests.command import serving
 from tests.nats_support import NatsServers, kept_servers, needs_nats
 from tests.support import parse_response, query
 from tests.test_conformance_servers import BAD, target_of, told
@@ -48,7 +42,11 @@ def was_cut(result: Result) -> bool:
     return False
 
 
-async def run_while_killed(nodes: list[Node], balancer: Balancer) -> tuple[Run, int]:
+def ports(trackers: Sequence[TrackerProcess]) -> list[int]:
+    return [tracker.port for tracker in trackers]
+
+
+async def run_while_killed(trackers: list[TrackerProcess], balancer: Balancer) -> tuple[Run, int]:
     """Run the suite while one tracker after the other is killed and started again; the run, and how many were killed.
 
     What other checks need comes before.
@@ -61,10 +59,11 @@ async def run_while_killed(nodes: list[Node], balancer: Balancer) -> tuple[Run, 
         nonlocal kills
         await begun.wait()
         while not ended.is_set():
-            node = nodes[kills % len(nodes)]
+            tracker = trackers[kills % len(trackers)]
             kills += 1
-            await node.kill()
-            await node.start()
+            tracker.kill()
+            tracker.start()
+            await tracker.wait_ready()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(kill)
@@ -81,23 +80,26 @@ class TestConformance:
         """Each of three trackers passes, while the others take in what their suites send."""
         runs: list[Run] = []
 
-        async def judge(node: Node) -> None:
-            runs.append(await run_suite(attrs.evolve(target_of(node.running), timeout_scale=PATIENCE)))
+        async def judge(tracker: TrackerProcess) -> None:
+            runs.append(await run_suite(attrs.evolve(target_of(tracker.running), timeout_scale=PATIENCE)))
 
-        async with clustered(servers, "EACH", tmp_path) as nodes:
+        async with clustered(servers, "EACH", tmp_path) as trackers:
             with trio.fail_after(SUITE_S):
                 async with trio.open_nursery() as nursery:
-                    for node in nodes:
-                        nursery.start_soon(judge, node)
+                    for tracker in trackers:
+                        nursery.start_soon(judge, tracker)
         assert [told(run, *BAD) for run in runs] == [[], [], []]
 
     @needs_haproxy
     async def test_through_a_balancer(self, servers: NatsServers, tmp_path: Path) -> None:
         """So do all together, where each connection of a client leads to another one."""
-        async with clustered(servers, "BALANCED", tmp_path) as nodes, balanced(nodes, tmp_path) as balancer:
+        async with (
+            clustered(servers, "BALANCED", tmp_path) as trackers,
+            balanced(ports(trackers), tmp_path) as balancer,
+        ):
             with trio.fail_after(SUITE_S):
                 run = await run_suite(balancer.target())
-            logs = [node.log for node in nodes]
+            logs = [tracker.said for tracker in trackers]
         assert told(run, *BAD) == []
         assert [log.count("transport=websocket") > 10 for log in logs] == [True] * 3
 
@@ -107,9 +109,9 @@ class TestConformance:
 
         A check that fails has to show in its transcript that its tracker went away, and to pass when it is tried again.
         """
-        async with clustered(servers, "KILLED", tmp_path) as nodes, balanced(nodes, tmp_path) as balancer:
+        async with clustered(servers, "KILLED", tmp_path) as trackers, balanced(ports(trackers), tmp_path) as balancer:
             with trio.fail_after(SUITE_S):
-                run, kills = await run_while_killed(nodes, balancer)
+                run, kills = await run_while_killed(trackers, balancer)
             assert kills > 0
             cut = [found for found in run.results if found.judgement.verdict in BAD and was_cut(found)]
             others = [found for found in run.results if found not in cut]
@@ -126,12 +128,13 @@ class TestConformance:
         ended = trio.Event()
 
         async def kill_all() -> None:
-            for node in nodes:
-                await node.kill()
-                await node.start()
+            for tracker in trackers:
+                tracker.kill()
+                tracker.start()
+                await tracker.wait_ready()
             ended.set()
 
-        async with clustered(servers, "CLIENT", tmp_path) as nodes, balanced(nodes, tmp_path) as balancer:
+        async with clustered(servers, "CLIENT", tmp_path) as trackers, balanced(ports(trackers), tmp_path) as balancer:
             async with (
                 open_client(
                     balancer.url,
@@ -148,8 +151,8 @@ class TestConformance:
                 while not ended.is_set():
                     tracked.append(client.track("counted", {"n": len(tracked)}))
                     await trio.sleep(0.002)
-            for node in nodes:
-                async with node.running.client() as reader:
+            for tracker in trackers:
+                async with tracker.running.client() as reader:
                     answer = await reader.ask(query(appId="demo"))
                 assert Counter(event["id"] for event in answer["response"]["events"]) == Counter(tracked)
 
@@ -157,8 +160,11 @@ class TestConformance:
 @needs_haproxy
 async def test_clients_are_told_apart(tmp_path: Path) -> None:
     """Each tracker limits a client by its own address, whatever it says that its address is."""
-    arguments = ("--store", "memory:", "--api-key", KEY, "--max-auth-failures", "1", "--trusted-proxy", "127.0.0.1")
-    async with running_nodes(tmp_path, *arguments) as nodes, balanced(nodes, tmp_path) as balancer:
+    options = ("--api-key", KEY, "--max-auth-failures", "1", "--trusted-proxy", "127.0.0.1")
+    async with AsyncExitStack() as stack:
+        commands = [await stack.enter_async_context(serving(*options)) for _ in range(3)]
+        addresses = [command.running.address for command in commands]
+        balancer = await stack.enter_async_context(balanced([address.port for address in addresses], tmp_path))
 
         async def guess(address: str, number: int) -> int:
             tcp = await trio.open_tcp_stream("127.0.0.1", balancer.port, local_address=address)
