@@ -9,16 +9,19 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
 import attrs
 
 from bench import churn, soak
+from bench.cluster import cluster
 from bench.subjects import CEILING, DICTIONARIES, NODE_LINES, NODE_RING, OURS, STARLETTE
-from bench.workloads import WORKLOADS, Figures, Plan
+from bench.workloads import WORKLOADS as OF_ONE
+from bench.workloads import Figures, Plan
 
+WORKLOADS: dict[str, Callable[[Plan], Iterator[Figures]]] = {**OF_ONE, "cluster": cluster}
 _SUBJECTS = (OURS, NODE_RING, NODE_LINES, STARLETTE, CEILING, DICTIONARIES)
 _TRIALS: dict[str, Callable[[Sequence[str]], int]] = {"churn": churn.main, "soak": soak.main}
 _QUICK = Plan(runs=1, part=0.02)

@@ -142,12 +142,12 @@ class Load:
 
     :ivar seconds: from the first frame to the last ack.
     :ivar own_cpu_s: processor time of the generator.
-    :ivar latencies_s: of each frame, from when it was to be sent to its ack, where that was asked for.
+    :ivar latencies_s: of each frame, from when it was to be sent to its ack.
     """
 
     seconds: float
     own_cpu_s: float
-    latencies_s: tuple[float, ...] = ()
+    latencies_s: tuple[float, ...]
 
 
 @attrs.define
@@ -155,7 +155,7 @@ class _Sender:
     connection: Connection
     todo: Iterator[bytes]
     out: memoryview = attrs.field(factory=lambda: memoryview(b""))
-    unacked: int = 0
+    unacked: deque[float] = attrs.field(factory=deque)  # when each was sent
     is_done: bool = False
 
 
@@ -170,12 +170,14 @@ def ingest(port: int, frames: Sequence[bytes], *, connections: int, in_flight: i
         sender.connection.socket.setblocking(False)
         selector.register(sender.connection.socket, both, sender)
     before, own = time.perf_counter(), time.process_time()
+    latencies: list[float] = []
     remaining = len(senders)
     while remaining:
         for key, events in selector.select():
             sender = key.data
             if events & selectors.EVENT_READ:
-                sender.unacked -= sender.connection.receive()
+                acks, now = sender.connection.receive(), time.perf_counter()
+                latencies += (now - sender.unacked.popleft() for _ in range(acks))
             _fill(sender, in_flight)
             if sender.is_done and not sender.unacked and not sender.out:
                 selector.unregister(sender.connection.socket)
@@ -184,7 +186,7 @@ def ingest(port: int, frames: Sequence[bytes], *, connections: int, in_flight: i
             wanted = both if sender.out else selectors.EVENT_READ
             if key.events != wanted:
                 selector.modify(sender.connection.socket, wanted, sender)
-    result = Load(time.perf_counter() - before, time.process_time() - own)
+    result = Load(time.perf_counter() - before, time.process_time() - own, tuple(latencies))
     for sender in senders:
         sender.connection.socket.close()
     return result
@@ -194,14 +196,14 @@ def _fill(sender: _Sender, in_flight: int) -> None:
     """Send as long as the connection takes it and there may be more in flight."""
     while True:
         if not sender.out:
-            if sender.is_done or sender.unacked >= in_flight:
+            if sender.is_done or len(sender.unacked) >= in_flight:
                 return
             frame = next(sender.todo, None)
             if frame is None:
                 sender.is_done = True
                 return
             sender.out = memoryview(frame)
-            sender.unacked += 1
+            sender.unacked.append(time.perf_counter())
         try:
             sender.out = sender.out[sender.connection.socket.send(sender.out) :]
         except BlockingIOError:

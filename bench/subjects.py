@@ -14,7 +14,19 @@ from urllib.parse import urlsplit
 import attrs
 import psutil
 
-__all__ = ["CEILING", "DICTIONARIES", "NODE_LINES", "NODE_RING", "OURS", "STARLETTE", "WATCHED", "Started", "Subject"]
+__all__ = [
+    "CEILING",
+    "DICTIONARIES",
+    "NODE_LINES",
+    "NODE_RING",
+    "OURS",
+    "STARLETTE",
+    "WATCHED",
+    "Started",
+    "Subject",
+    "cpu_s",
+    "ours",
+]
 
 _PEERS = Path(__file__).parent / "peers"
 _READY_S = 600
@@ -42,8 +54,13 @@ class Started:
     @property
     def cpu_s(self) -> float:
         """The processor time that it has used so far."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        return cpu_s(self.process)
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """The processor time that a process has used so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 @attrs.frozen
@@ -95,9 +112,15 @@ def _python(name: str, script: str, *arguments: str, suffix: str = "", needs: st
 
 
 _LIMITS = ("--max-events", "100000000", "--max-connections", "11000", "--max-connections-per-address", "11000")
-_SERVE = ("-m", "wsproto_tracker", "serve", "--port", "0", *_LIMITS, "--store", "sqlite:{file}")
+_SERVE = ("-m", "wsproto_tracker", "serve", "--port", "0", *_LIMITS)
 
-OURS = Subject("ours", (sys.executable, *_SERVE), suffix=".db")
+
+def ours(name: str, *options: str) -> Subject:
+    """Our server with some options."""
+    return Subject(name, (sys.executable, *_SERVE, *options), suffix=".db")
+
+
+OURS = ours("ours", "--store", "sqlite:{file}")
 WATCHED = Subject("ours, watched", (sys.executable, "-m", "bench.watched", "{file}"), suffix=".db")
 NODE_RING = _node("Node, ring")
 NODE_LINES = _node("Node, JSON lines", "{file}", suffix=".jsonl")

@@ -22,7 +22,7 @@ from bench.events import SPACING, START, made_up
 from bench.steps import cost_of_steps
 from bench.subjects import CEILING, DICTIONARIES, NODE_LINES, NODE_RING, OURS, STARLETTE, Started, Subject
 
-__all__ = ["WORKLOADS", "Figures", "Plan", "available"]
+__all__ = ["WORKLOADS", "Figures", "Plan", "available", "in_turn"]
 
 _FRAME_EVENTS = 25
 _ADDRESS_CONNECTIONS = 500  # as many come from one address: a server may have a limit for each
@@ -66,7 +66,7 @@ def _events(count: int) -> list[bytes]:
     return list(made_up(count))
 
 
-def _in_turn(items: Sequence[T], run: int) -> list[T]:
+def in_turn(items: Sequence[T], run: int) -> list[T]:
     """The items, beginning with another one in each run."""
     start = run % len(items)
     return [*items[start:], *items[:start]]
@@ -97,7 +97,7 @@ def ingest(plan: Plan) -> Iterator[Figures]:
                 rates: dict[str, list[float]] = defaultdict(list)
                 costs: dict[str, list[float]] = defaultdict(list)
                 for run in range(plan.runs):
-                    for subject in _in_turn(subjects, run):
+                    for subject in in_turn(subjects, run):
                         with _directory() as directory, _started(subject, directory) as started:
                             client.ingest(started.port, warm_up, connections=1, in_flight=8, deflate=deflate)
                             before = started.cpu_s
@@ -120,7 +120,7 @@ def ids(plan: Plan) -> Iterator[Figures]:
     rates: dict[str, list[float]] = {name: [] for name in frames}
     costs: dict[str, list[float]] = {name: [] for name in frames}
     for run in range(plan.runs):
-        for name in _in_turn(list(frames), run):
+        for name in in_turn(list(frames), run):
             with _directory() as directory, _started(OURS, directory) as started:
                 before = started.cpu_s
                 load = client.ingest(started.port, frames[name], connections=4, in_flight=32)
@@ -159,7 +159,7 @@ def latency(plan: Plan) -> Iterator[Figures]:
         middle: dict[str, list[float]] = defaultdict(list)
         last: dict[str, list[float]] = defaultdict(list)
         for run in range(plan.runs):
-            for subject in _in_turn(subjects, run):
+            for subject in in_turn(subjects, run):
                 with _directory() as directory, _started(subject, directory) as started:
                     latencies = client.paced(started.port, frames, per_second=rate).latencies_s
                     cuts = quantiles(latencies[len(latencies) // 10 :], n=100)  # the first are slow in any language
@@ -179,7 +179,7 @@ def window(plan: Plan) -> Iterator[Figures]:
                 seconds: dict[str, list[float]] = defaultdict(list)
                 busy: dict[str, list[float]] = defaultdict(list)
                 for run in range(plan.runs):
-                    for subject, started in _in_turn(filled, run):
+                    for subject, started in in_turn(filled, run):
                         before = started.cpu_s
                         seconds[subject.name].append(_read(started, coding if subject is OURS else "plain") * 1000)
                         busy[subject.name].append((started.cpu_s - before) * 1000)
@@ -300,7 +300,7 @@ def restart(plan: Plan) -> Iterator[Figures]:
             lines.writelines(event + b"\n" for event in _events(count))
         seconds: dict[str, list[float]] = defaultdict(list)
         for run in range(plan.runs):
-            for subject in _in_turn(subjects, run):
+            for subject in in_turn(subjects, run):
                 with _started(subject, directory) as started:
                     seconds[subject.name].append(started.ready_s * 1000)
         yield Figures(f"restart with {count:,} events", "ms", dict(seconds))

@@ -8,18 +8,21 @@ import struct
 import subprocess
 import tempfile
 import termios
+import unicodedata
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import trio
+from rich.cells import cell_len
 
 from tests.client_support import Peer, scripted
 from tests.command import DEADLINE_S, MODULE, Command, Ended, environment, run
 from tests.support import ROOT, Running, event
 from wsproto_tracker.protocol.timestamps import parse_timestamp
 
+EMOJI = "\U0001f1e9\U0001f1ea\U0001f44d\U0001f3fd\u2764\ufe0f"  # a flag, a thumb with its colour, a red heart
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\n\x9b31m[bold red]markup[/] \u202egnal \u2028 \x7f \x00 :boom:"
 
 
@@ -105,6 +108,12 @@ async def on_terminal(url: str, *arguments: str, columns: int, **variables: str)
     finally:
         os.close(ours)
     return printed.decode().replace("\r\n", "\n")
+
+
+def cells_of(line: str) -> int:
+    """The cells that a line takes in a terminal that shows each part of an emoji by itself."""
+    wide = (unicodedata.east_asian_width(each) in "WF" or "\U0001f1e6" <= each <= "\U0001f1ff" for each in line)
+    return sum(2 if is_wide else cell_len(each) for is_wide, each in zip(wide, line, strict=True))
 
 
 class Bare:

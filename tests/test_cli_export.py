@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.command import DEADLINE_S, run
 from tests.reading_support import HOSTILE, Bare, asked, at, begun, ids, save
-from tests.support import Running, running
+from tests.support import Running, query, running
 from wsproto_tracker.cli.reversal import Reversal
 
 PAST_MILLISECONDS = "2026-11-23T00:00:05.0000004Z"
@@ -79,10 +79,11 @@ class TestFile:
         assert [event["id"] for event in lines_of(file)] == ["e2", "e3"]
 
     async def test_nothing(self, server: Running, tmp_path: Path) -> None:
-        """An export of nothing is an empty file."""
-        file = tmp_path / "events.jsonl"
+        """An export of nothing is an empty file, whatever it is called."""
+        file = tmp_path / "\x1b[2Jevents.jsonl"
         ended = await asked(server.ws_url, "export", str(file))
-        assert (ended.is_clean, ended.output) == (True, f"{file}: 0 events, oldest first, 0 bytes\n")
+        told = f"{tmp_path}/\\x1b[2Jevents.jsonl: 0 events, oldest first, 0 bytes\n"
+        assert (ended.is_clean, ended.output) == (True, told)
         assert file.read_bytes() == b""
 
     async def test_under_load(self, server: Running, tmp_path: Path) -> None:
@@ -112,6 +113,99 @@ class TestFile:
         (line,) = file.read_bytes().splitlines()
         assert "ünï".encode() in line
         assert json.loads(line)["payload"]["text"] == "\ud83d ünï \u2028 \x00"
+
+
+QUESTIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"type": "error"},
+    {"level": "warn", "userId": "ann"},
+    {"search": "ünï"},
+    {"appId": "shop", "sessionId": "s2"},
+    {"since": "2026-11-23T00:00:02Z", "limit": 20, "offset": 7},
+)
+
+
+def varied(count: int) -> list[dict[str, Any]]:
+    """Events that different questions tell apart, ten a second, in no order."""
+    chance = random.Random(3)
+    events = [
+        at(
+            number // 10,
+            id=f"v{number}",
+            type=("click", "error", "custom")[number % 3],
+            level=("info", "warn")[number % 2],
+            appId=("shop", "blog")[number // 2 % 2],
+            userId=chance.choice(("ann", "ben")),
+            sessionId=f"s{number % 5}",
+            payload={"message": f"{chance.choice(('Ünï', HOSTILE))} {number}", "n": number / 3},
+        )
+        for number in range(count)
+    ]
+    chance.shuffle(events)
+    return events
+
+
+class Growing(Bare):
+    """A tracker that has one more event, newer than all others, after each question."""
+
+    def _answer(self, query: dict[str, Any]) -> dict[str, Any]:
+        answer = super()._answer(query)
+        self.events.append(at(100 + len(self.queries)))
+        return answer
+
+
+class TestIntoAnother:
+    @pytest.mark.parametrize(
+        ("window", "expected"), [((), ["e1", "e2", "e3"]), (("--until", "2026-11-23T00:00:02Z"), ["e1", "e2"])]
+    )
+    async def test_window_is_fixed(self, window: tuple[str, ...], expected: list[str]) -> None:
+        """It ends with the newest event that is there when the first question is answered, or at ``--until``."""
+        growing = Growing(at(1), at(2), at(3))
+        async with growing.served() as url:
+            ended = await asked(url, "export", "-", *window)
+        assert ended.is_clean
+        assert ids(ended.output) == expected
+        assert len(growing.queries) > 2
+        assert len({query["until"] for query in growing.queries[1:]}) == 1
+
+    @pytest.mark.parametrize("until", [None, "2026-11-23T00:00:15Z"])
+    async def test_same_answers(self, server: Running, tmp_path: Path, until: str | None) -> None:
+        """An export of a store under load, imported into an empty one, gives the same answers to the same queries.
+
+        Event for event, as of the end of its window: where it began, or ``--until``, which is inclusive.
+        """
+        await save(server, *varied(300))
+        saved, file = 0, str(tmp_path / "events.jsonl.gz")
+        async with trio.open_nursery() as nursery:
+
+            async def load() -> None:
+                nonlocal saved
+                while True:  # each is newer than all before
+                    await save(server, at(100 + saved, id=f"w{saved}"))
+                    saved += 1
+
+            nursery.start_soon(load)
+            window = () if until is None else ("--until", until)
+            async with begun(server.ws_url, "export", file, "--page-size", "20", *window) as export:
+                before = saved
+                ended = await export.end()
+            assert ended.is_clean
+            assert saved > before
+            nursery.cancel_scope.cancel()
+        exported = lines_of(Path(file))
+        end = until or exported[-1]["timestamp"]
+        async with running() as other:
+            ended = await asked(other.ws_url, "import", file)
+            assert ended.is_clean
+            assert ended.output.startswith(f"{len(exported)} events imported, 0 of them duplicates; 0 rejected")
+            async with server.client() as theirs, other.client() as ours:
+                for question in QUESTIONS:
+                    asking = query(**{"until": end, **question})
+                    answer = await theirs.ask(asking)
+                    assert answer["response"]["events"]
+                    assert await ours.ask(asking) == answer
+                assert len(await ours.events()) == len(exported) == len(await theirs.events(until=end))
+        assert (len(exported) == 160) == (until is not None)
 
 
 class TestTrouble:

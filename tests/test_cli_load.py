@@ -231,7 +231,15 @@ class TestLatencies:
         assert plotted([Latencies()], 1.0) == []
 
     @pytest.mark.parametrize(
-        ("seconds", "told"), [(0.0, "0.0000"), (0.00123, "1.23"), (0.0456, "45.6"), (0.789, "789"), (12.3456, "12,346")]
+        ("seconds", "told"),
+        [
+            (0.0, "0.0000"),
+            (0.00123, "1.23"),
+            (0.0099999, "10.0"),
+            (0.0456, "45.6"),
+            (0.789, "789"),
+            (12.3456, "12,346"),
+        ],
     )
     def test_milliseconds(self, seconds: float, told: str) -> None:
         assert milliseconds(seconds) == told

@@ -9,11 +9,10 @@ import signal
 import sys
 
 import pytest
-from rich.cells import cell_len
 
-from tests.client_support import answering
+from tests.client_support import Peer, answering, scripted
 from tests.command import run
-from tests.reading_support import HOSTILE, Bare, ago, asked, at, begun, ids, on_terminal, save
+from tests.reading_support import EMOJI, HOSTILE, Bare, ago, asked, at, begun, cells_of, ids, on_terminal, save
 from tests.support import Running, event, running
 from wsproto_tracker.access import Key, Scope
 from wsproto_tracker.cli.output import json_line
@@ -136,16 +135,16 @@ class TestFormats:
     @pytest.mark.parametrize("columns", [60, 100, 200])
     async def test_table_on_a_terminal(self, server: Running, columns: int) -> None:
         """On a terminal it is a table in colour whose rows end at the edge, whatever strangers wrote."""
-        members = {"userId": HOSTILE * 9, "appId": "e\u0301" * 300, "meta": {"route": "界" * 99}}
-        told = [("error", HOSTILE), ("console", "界"), ("later", "[/]")]
+        members = {"userId": EMOJI * 9, "appId": "e\u0301" * 300, "meta": {"route": f"{HOSTILE}界" * 99}}
+        told = [("error", HOSTILE), ("console", "界"), ("later", "[/]"), ("emoji", EMOJI)]
         for second, (kind, text) in enumerate(told):
             await save(server, at(second, type=kind, payload={"message": text * 50}, level="error", **members))
         printed = await on_terminal(server.ws_url, "query", columns=columns)
         plain = STYLES.sub("", printed)
         assert "\x1b[" in printed
         assert all(character.isprintable() or character == "\n" for character in plain)
-        assert len([line for line in plain.splitlines() if "error" in line]) == 3
-        assert max(map(cell_len, plain.splitlines())) <= columns
+        assert len([line for line in plain.splitlines() if "error" in line]) == 4
+        assert max(map(cells_of, plain.splitlines())) <= columns
 
     async def test_no_color(self, server: Running) -> None:
         """With NO_COLOR there is no colour."""
@@ -227,6 +226,24 @@ class TestTrouble:
             r"wsproto-tracker: ws://.*: it answered HTTP 404; .* the endpoint ends in /ws.*\n", ended.errors
         )
 
+    async def test_hostile_server(self) -> None:
+        """What a server says of its errors harms no terminal either."""
+
+        async def converse(peer: Peer) -> None:
+            while True:
+                frame = await peer.receive()
+                if "reqId" in frame:
+                    error = {"type": "error", "code": "internal", "message": HOSTILE}
+                    await peer.send(error | {"reqId": frame["reqId"]})
+                else:
+                    await peer.ack(frame)
+
+        async with scripted(converse) as url:
+            ended = await asked(url, "query")
+        assert (ended.status, ended.output) == (1, "")
+        assert "[bold red]markup[/] \\u202egnal" in ended.errors
+        assert all(character.isprintable() or character == "\n" for character in ended.errors)
+
     @pytest.mark.parametrize(("key", "told"), [(None, "it needs a key"), ("wr0ng", "it does not know this key")])
     async def test_wrong_key(self, key: str | None, told: str) -> None:
         """A wrong key is told, with the option for the right one; and not repeated."""
@@ -259,6 +276,17 @@ class TestTrouble:
         shell = f"{sys.executable} -m wsproto_tracker query --url {server.ws_url} >/dev/full"
         ended = await run("-c", shell, command=("bash",))
         assert (ended.status, ended.errors) == (1, "wsproto-tracker: cannot print: No space left on device\n")
+
+    @pytest.mark.parametrize(
+        ("options", "status", "told"),
+        [(">&-", 1, "wsproto-tracker: cannot print: Bad file descriptor\n"), ("--since x 2>&-", 2, "")],
+    )
+    async def test_closed_output(self, server: Running, options: str, status: int, told: str) -> None:
+        """Where stdout is closed, that is told; where stderr is, nothing is, and nothing comes to stdout instead."""
+        await save(server, at(1))
+        shell = f"{sys.executable} -m wsproto_tracker query --url {server.ws_url} {options}"
+        ended = await run("-c", shell, command=("bash",))
+        assert (ended.status, ended.output, ended.errors) == (status, "", told)
 
     async def test_interrupted(self, server: Running) -> None:
         """Ctrl-C in the middle ends it at once with 130, even where nobody takes what it prints."""

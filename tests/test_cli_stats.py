@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import trio
-from rich.cells import cell_len
 
 from tests.command import DEADLINE_S, run
-from tests.reading_support import HOSTILE, Bare, ago, asked, at, begun, on_terminal, save
+from tests.reading_support import EMOJI, HOSTILE, Bare, ago, asked, at, begun, cells_of, on_terminal, save
 from tests.support import Running
 from wsproto_tracker.cli.bars import over_time
 from wsproto_tracker.cli.stats import Stats
@@ -91,12 +90,12 @@ class TestFigures:
     @pytest.mark.parametrize("columns", [60, 200])
     async def test_on_a_terminal(self, server: Running, columns: int) -> None:
         """On a terminal there are bars, within its width."""
-        await save(server, *some(), at(9, type="error", payload={"message": "界" * 300}))
+        await save(server, *some(), at(9, type="error", payload={"message": f"界{EMOJI}" * 99}))
         printed = await on_terminal(server.ws_url, "stats", *DAY, columns=columns)
         plain = STYLES.sub("", printed)
         assert "█" in plain
         assert all(character.isprintable() or character == "\n" for character in plain)
-        assert max(map(cell_len, plain.splitlines())) <= columns
+        assert max(map(cells_of, plain.splitlines())) <= columns
         assert len(plain.splitlines()) == 7 + 6 + 3 + 3 + 2 + 6 + 2 + 3  # each bar is one line
 
     async def test_nothing(self, server: Running) -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +14,8 @@ import trio
 
 from tests.nats_support import NatsServers, kept_servers
 from tests.store_contract import StoreContract, accepted, append, asked, at, ids, read
+from tests.support import event, ingest, query, running
+from wsproto_tracker import open_client
 from wsproto_tracker.cluster.errors import UnfitError
 from wsproto_tracker.cluster.outbox import Pace
 from wsproto_tracker.cluster.store import ClusterStore, open_cluster
@@ -214,6 +217,45 @@ class TestUnreachable:
                     await receipt.attempted()
             with pytest.raises(UnavailableError):
                 await receipt.committed()
+        finally:
+            await nats.revive()
+
+
+class TestOverTheWire:
+    async def test_behind(self, nats: NatsServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What a client sees of an outage of the stream, however it asks (X-BEHIND-1, HTTP-17)."""
+        monkeypatch.setattr("wsproto_tracker.cluster.store.open_cluster", partial(open_cluster, pace=QUICK))
+        url = f"{nats.urls}/T{new_id()}?replicas=1&max_bytes=10000000"
+        try:
+            async with (
+                running(store=url, local=tmp_path / "a.db", durability="replicated") as it,
+                it.client() as socket,
+                open_client(it.ws_url, app_id="shop") as client,
+            ):
+                await socket.ask(ingest(event(id="1")))
+                response = await it.http("GET", "")
+                assert "behind" not in response.json()
+                assert "tracker-behind" not in response.headers
+                assert not (await client.page(limit=1)).is_behind
+                assert (await it.http("GET", "//ready")).status == 200
+                nats.kill(0)
+                response = await it.http("GET", "", headers={"Origin": "http://localhost:5173"})
+                assert (response.json()["behind"], response.headers["tracker-behind"]) == (True, "true")
+                assert "Tracker-Behind" in response.headers["access-control-expose-headers"]
+                assert (await client.page(limit=1)).is_behind
+                assert (await it.server.page()).is_behind
+                answer = await socket.ask(query())
+                assert (answer["response"]["behind"], answer["response"]["total"]) == (True, 1)
+                refused = await it.http("POST", "/events", json.dumps({"events": [event()]}).encode())
+                assert (refused.status, refused.json()["code"]) == (503, "unavailable")
+                assert "whether this was is not known" in refused.json()["message"]
+                ready = await it.http("GET", "//ready")
+                assert (ready.status, ready.json()["reasons"]) == (503, ["nothing can be saved for now"])
+                await nats.restart(0)
+                with trio.fail_after(20):
+                    while (await it.http("GET", "//ready")).status != 200:
+                        await trio.sleep(0.02)
+                assert not (await client.page(limit=1)).is_behind
         finally:
             await nats.revive()
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from wsproto_tracker.cli import demo, export, import_, keys, limits, load, query, send, serve, stats, store, tail
+from wsproto_tracker.cli.interrupting import Endings
+from wsproto_tracker.cli.output import notice
 from wsproto_tracker.errors import ConfigurationError, TrackerError
 from wsproto_tracker.settings import flag, suggestion
 from wsproto_tracker.version import __version__
@@ -55,17 +57,24 @@ def command_line() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status: 0 done, 1 failed, 2 used wrongly."""
+    """Run a command; the exit status: 0 done, 1 failed, 2 used wrongly, 128 and its number for a signal."""
     parsed, rest = command_line().parse_known_args(arguments)
     if rest:
         parsed.parser.error(_unknown(rest, parsed.options))
+    endings = Endings()
+    status = _run(parsed, endings)
+    return endings.status if status == _INTERRUPTED else status
+
+
+def _run(parsed: argparse.Namespace, endings: Endings) -> int:
+    """Run a command, and say in a line what went wrong."""
     try:
-        status = int(parsed.run(parsed))
-        sys.stdout.flush()
+        with endings:
+            status = int(parsed.run(parsed))
+            sys.stdout.flush()
         return status
     except TrackerError as error:
-        for line in str(error).splitlines():
-            print(f"wsproto-tracker: {line}", file=sys.stderr)
+        notice(str(error).splitlines())  # a server may have written it
         return _USAGE if isinstance(error, ConfigurationError) else _FAILED
     except BrokenPipeError:  # the reader, such as head, has all that it wanted
         _print_no_more()

@@ -5,15 +5,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from rich.bar import Bar
-from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from wsproto_tracker.cli.moments import moment_of
 from wsproto_tracker.cli.output import Lines, harmless
-from wsproto_tracker.cli.rows import LEVEL_STYLES, cropped
+from wsproto_tracker.cli.rows import LEVEL_STYLES, cells_of, cropped
 
 if TYPE_CHECKING:
     from wsproto_tracker.cli.stats import Stats
@@ -25,7 +22,8 @@ _MAX_BARS = 48  # over time
 _BAR_CELLS = 40
 _MIN_BAR_CELLS = 8
 _NUMBER_CELLS = 12
-_MARGIN_CELLS = 3
+_MARGIN_CELLS = 2  # between name, number and bar
+_EIGHTHS = " ▏▎▍▌▋▊▉"
 _STYLES = {"types": "magenta", "levels": "green", "apps": "cyan", "routes": "blue", "errors": "red", "time": "cyan"}
 _STEPS = (
     ("hour", "%Y-%m-%d %H:00", timedelta(hours=1)),
@@ -89,16 +87,19 @@ def _section(
         return
     number_cells = len(f"{most:,}")
     room = out.width - number_cells - _MARGIN_CELLS
-    name_cells = min(max(cell_len(harmless(name)) for name, _ in counts), room - _MIN_BAR_CELLS)
+    name_cells = min(max(cells_of(harmless(name)) for name, _ in counts), room - _MIN_BAR_CELLS)
     bar_cells = min(_BAR_CELLS, room - name_cells)
-    table = Table.grid(padding=(0, 1))
-    table.add_column(width=name_cells, no_wrap=True)
-    table.add_column(width=number_cells, justify="right", no_wrap=True)
-    table.add_column(width=bar_cells, no_wrap=True)
     for name, count in counts:
-        bar = Bar(most, 0, count, width=bar_cells, color=styles.get(name, style).split()[-1].replace("dim", "white"))
-        table.add_row(Text(cropped(name, name_cells)), f"{count:,}", bar)
-    out.print(table)
+        line = Text(shown := cropped(name, name_cells)).append(" " * (name_cells - cells_of(shown)))
+        line.append(f" {count:>{number_cells},} ")
+        line.append(_bar(count / most * bar_cells), styles.get(name, style).split()[-1].replace("dim", "white"))
+        out.print(line, soft_wrap=True)
+
+
+def _bar(cells: float) -> str:
+    """A bar of so many cells, to an eighth of one."""
+    whole, eighths = divmod(round(cells * len(_EIGHTHS)), len(_EIGHTHS))
+    return "█" * whole + _EIGHTHS[eighths].rstrip()
 
 
 def _say(out: Console | Lines, text: str, style: str | None = None) -> None:

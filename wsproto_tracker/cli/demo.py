@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import shutil
 import signal
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -77,7 +78,8 @@ async def _demo(settings: Settings, rate: float, seconds: float) -> None:
         async with open_tracker(settings) as tracker:
             traffic = Traffic()
             await tracker.append(_past(traffic, datetime.now(UTC)))
-            print(_greeting(settings, tracker.addresses[0], rate), flush=True)
+            columns = shutil.get_terminal_size().columns
+            print(_greeting(settings, tracker.addresses[0], rate, columns), flush=True)
             with trio.move_on_after(seconds):
                 async with beside(lambda: _feed(tracker, traffic, rate)):
                     await anext(signals)
@@ -109,24 +111,37 @@ async def _feed(tracker: Tracker, traffic: Traffic, rate: float) -> None:
             reporter.advance(0, f"{count:,} events", "burst" if is_burst else "")
 
 
-def _greeting(settings: Settings, address: Address, rate: float) -> str:
+def _greeting(settings: Settings, address: Address, rate: float, columns: int) -> str:
     ws, http = f"ws://{address}{settings.base_path}/ws", f"http://{address}{settings.base_path}"
+    commands = "\n".join(
+        _fitting(f"wsproto-tracker {name}", " \\", f"--url {ws}", columns) for name in ("tail", "query", "stats")
+    )
+    endpoints = "\n".join(
+        _fitting(f"{name}:", "", f"'{url}',", columns)
+        for name, url in (("wsEndpoint", ws), ("pingEndpoint", f"{http}/ping"))
+    )
     return f"""\
-A server with made-up visitors of {APP} listens on
+A server with made-up visitors of {APP}
+listens on
   {ws}
   {http}
-It has an hour of their events, and gets about {rate:g} more
-each second. Its store is gone at the end.
+It has an hour of their events, and gets about
+{rate:g} more each second.
+Its store is gone at the end.
 
 Type in another terminal:
-  wsproto-tracker tail --url {ws}
-  wsproto-tracker query --url {ws}
-  wsproto-tracker stats --url {ws}
+{commands}
   curl '{http}?limit=3'
   curl 'http://{address}/metrics'
 
-For vite.config.ts, to have a page of your own beside them:
-  wsEndpoint: '{ws}',
-  pingEndpoint: '{http}/ping',
+For vite.config.ts, to have a page of your own
+beside them:
+{endpoints}
 
 Ctrl-C stops it."""
+
+
+def _fitting(first: str, joint: str, second: str, columns: int) -> str:
+    """Both on one line, or, joined by that, on two where a terminal would break it: so it can be copied as it is."""
+    line = f"  {first} {second}"
+    return line if len(line) <= columns else f"  {first}{joint}\n    {second}"

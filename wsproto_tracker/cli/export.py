@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from wsproto_tracker.cli.filters import FILTERS, WINDOW, Wanted, add_filters, add_window, offered, reading
 from wsproto_tracker.cli.moments import LAST_INSTANT
-from wsproto_tracker.cli.output import FileError, Lines, is_terminal, json_line, notice
+from wsproto_tracker.cli.output import FileError, Lines, harmless, is_terminal, json_line, notice
 from wsproto_tracker.cli.reversal import Reversal
 from wsproto_tracker.cli.target import add_target
 from wsproto_tracker.client import Client
@@ -145,7 +145,7 @@ def _progress(*, is_shown: bool) -> Progress:
 
 def _tell(file: Path | None, count: int) -> None:
     if file is not None:
-        print(f"{file}: {count:,} events, oldest first, {file.stat().st_size:,} bytes")
+        print(f"{harmless(str(file))}: {count:,} events, oldest first, {file.stat().st_size:,} bytes")
     elif not is_terminal() and sys.stderr.isatty():
         notice(f"{count:,} events, oldest first")
 

@@ -44,7 +44,8 @@ class Latencies:
 def milliseconds(seconds: float) -> str:
     """A time for people, in milliseconds, with three digits."""
     value = seconds * 1000
-    return f"{value:,.{max(0, 2 - math.floor(math.log10(max(value, 0.01))))}f}"
+    rounded = max(float(f"{value:.3g}"), 0.01)  # 9.9999 has as many digits as 10
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(rounded)))}f}"
 
 
 def plotted(slices: Sequence[Latencies], duration_s: float, *, is_ascii: bool = False) -> list[str]:

@@ -1,12 +1,14 @@
 """An event as one row of a table, for a terminal of any width: it is cropped, and never runs into a second line."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from datetime import datetime, tzinfo
+from itertools import accumulate
 from typing import Any
 
 import attrs
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -14,13 +16,14 @@ from wsproto_tracker.cli.moments import moment_of
 from wsproto_tracker.cli.output import Lines, harmless, json_line
 from wsproto_tracker.protocol.timestamps import parse_timestamp
 
-__all__ = ["LEVEL_STYLES", "Rows", "cropped", "route_of", "summary", "text_of"]
+__all__ = ["LEVEL_STYLES", "Rows", "cells_of", "cropped", "route_of", "summary", "text_of"]
 
 LEVEL_STYLES = {"debug": "dim", "info": "green", "warn": "yellow", "error": "bold red"}
 
 _ELLIPSIS = "…"
 _GAP = " "
 _MIN_CELLS = 20  # of the last column, however narrow the terminal
+_FLAG_PARTS = "\U0001f1e6", "\U0001f1ff"  # two of them are a flag
 _SPACE = re.compile(r"\s+")
 
 
@@ -99,7 +102,7 @@ class Rows:
         for text, cells, style in zip(texts, self._cells(), styles, strict=False):
             if cells:
                 shown = harmless(text) if width is None else cropped(text, cells)
-                line.append(shown, style or None).append(" " * (cells - cell_len(shown)) + _GAP)
+                line.append(shown, style or None).append(" " * (cells - cells_of(shown)) + _GAP)
                 used += cells + len(_GAP)
         shown = harmless(last) if width is None else cropped(last, max(width - used, _MIN_CELLS))
         self._print(line.append(shown, styles[-1] or None))
@@ -120,9 +123,21 @@ class Rows:
 def cropped(text: str, cells: int) -> str:
     """The text, harmless, in no more than so many cells of a terminal."""
     shown = harmless(text[: 4 * cells])  # some take no cell at all, and strangers could send a million of them
-    if cell_len(shown) <= cells and len(text) <= 4 * cells:
+    if cells_of(shown) <= cells and len(text) <= 4 * cells:
         return shown
-    return set_cell_size(shown, cells - 1).rstrip() + _ELLIPSIS
+    ends = accumulate(map(cells_of, shown))
+    return "".join(each for each, end in zip(shown, ends, strict=True) if end < cells).rstrip() + _ELLIPSIS
+
+
+def cells_of(text: str) -> int:
+    """The cells of a terminal that harmless text takes at the most: some show each part of an emoji by itself."""
+    if text.isascii():
+        return len(text)
+    return sum(2 if _is_wide(character) else cell_len(character) for character in text)
+
+
+def _is_wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in "WF" or _FLAG_PARTS[0] <= character <= _FLAG_PARTS[1]
 
 
 def text_of(value: Any) -> str:

@@ -266,7 +266,7 @@ class Client:
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ConfigurationError(f"{name}: expected a whole number from {least}")
         answer = await self._asking.ask(members_of(Filters(**filters)) | {"limit": limit, "page": page})
-        return Page(answer.events, answer.total, answer.page, answer.limit, answer.nextCursor)
+        return Page(answer.events, answer.total, answer.page, answer.limit, answer.nextCursor, answer.behind)
 
     @asynccontextmanager
     async def subscribe(self, *, max_waiting_events: int = 10_000) -> AsyncGenerator[Subscription, None]:

@@ -71,13 +71,14 @@ class Error(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """The ``response`` of an ``events:response`` (RESP-1 to RESP-4)."""
+    """The ``response`` of an ``events:response`` (RESP-1 to RESP-4, X-BEHIND-1)."""
 
     events: list[dict[str, Any]]
     total: int
     page: int = 1
     limit: int | None = None
     nextCursor: str | None = None
+    behind: bool = False
 
 
 class EventsResponse(msgspec.Struct, frozen=True):

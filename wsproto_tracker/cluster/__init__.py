@@ -31,7 +31,7 @@ def needing_nats() -> Generator[None, None, None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name != "nats":
+        if (error.name or "").partition(".")[0] != "nats":
             raise
         message = "store: a cluster needs the NATS client; install it with: pip install 'wsproto-tracker[cluster]'"
         raise ConfigurationError(message) from None

@@ -63,6 +63,7 @@ class Page:
     :ivar page: its number, from 1.
     :ivar limit: how many a page has; ``None`` where the server does not say.
     :ivar next_cursor: the timestamp of the newest event that matches, for ``after`` (RESP-4).
+    :ivar is_behind: whether events may be missing that another node of a cluster has acked (X-BEHIND-1).
     """
 
     events: list[dict[str, Any]]
@@ -70,6 +71,7 @@ class Page:
     page: int = 1
     limit: int | None = None
     next_cursor: str | None = None
+    is_behind: bool = False
 
 
 def members_of(filters: Filters) -> dict[str, Any]:

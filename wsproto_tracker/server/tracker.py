@@ -62,10 +62,12 @@ class Answer:
 
     :ivar total: how many events match, whatever ``limit`` and ``page`` say.
     :ivar next_cursor: the timestamp of the newest of them, to be given as ``after``; ``None`` where none matches.
+    :ivar is_behind: whether events may be missing that another node of a cluster has acked (X-BEHIND-1).
     """
 
     total: int
     next_cursor: str | None
+    is_behind: bool
     _events: AsyncGenerator[dict[str, Any], None] = attrs.field(alias="events")
 
     def __aiter__(self) -> AsyncGenerator[dict[str, Any], None]:
@@ -203,7 +205,7 @@ class Tracker:
             answer = await self._core.store.query(query)
             newest = None if answer.newest is None else format_instant(answer.newest)
             async with aclosing(answer.chunks), aclosing(_events_of(answer.chunks)) as found:
-                yield Answer(answer.total, newest, found)
+                yield Answer(answer.total, newest, answer.is_behind, found)
 
     async def page(self, *, limit: int = _PAGE, page: int = 1, **filters: Unpack[Asked]) -> Page:
         """Some of the events that match.
@@ -213,7 +215,9 @@ class Tracker:
         :param filters: as for ``query``.
         """
         async with self.query(limit=limit, page=page, **filters) as answer:
-            return Page([event async for event in answer], answer.total, page, limit, answer.next_cursor)
+            return Page(
+                [event async for event in answer], answer.total, page, limit, answer.next_cursor, answer.is_behind
+            )
 
     @asynccontextmanager
     async def subscribe(self, *, apps: Iterable[str] | None = None) -> AsyncGenerator[SavedEvents, None]:
