@@ -5,6 +5,7 @@ next ``open`` makes a new one, to any of the servers. So there is one way to rec
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -34,6 +35,9 @@ _NO_REPLICAS = (10005, 10074)  # there are not so many servers
 _NANOSECONDS = 1_000_000_000
 
 T = TypeVar("T")
+
+# the client's protocol returns a value that asyncio complains of at the end of each TLS connection
+logging.getLogger("asyncio").addFilter(lambda record: "eof_received() has no effect" not in record.getMessage())
 
 
 @attrs.frozen
