@@ -15,11 +15,12 @@ from tests.nats_support import NatsServers
 
 LONGEST_RUN_S = 6.0  # within which the faults of a run begin
 SHORT_S = (0.2, 4.0)
-LONG_S = (9.0, 14.0)  # longer than an outage takes to be noticed
+LONG_S = (15.0, 18.0)  # longer than an outage takes to be noticed, by trackers that were just started as well
 HEAL_S = 90
 POLL_S = 0.1
 EXPECTED_ENDS = (
     "it is built anew when the stream can be reached",  # a damaged file, and no stream
+    "disk I/O error",  # a disk that was full when it started
     "sync is not known",  # too few servers, in the moment in which it asks
 )
 
@@ -116,8 +117,17 @@ class Nemesis:
         return self._some_of(list(range(len(self.servers.servers))), "server", count)
 
     async def _wait(self, *, may_be_long: bool = False) -> None:
+        await trio.sleep(self._chosen_s(may_be_long=may_be_long))
+
+    def _chosen_s(self, *, may_be_long: bool) -> float:
         is_long = may_be_long and self.chance.random() < 0.2
-        await trio.sleep(self.chance.uniform(*(LONG_S if is_long else SHORT_S)))
+        return self.chance.uniform(*(LONG_S if is_long else SHORT_S))
+
+    async def _check_outage(self, down_s: float) -> None:
+        """No tracker is ready where most servers have been down for so long, but one that has not noticed a pause."""
+        for index, tracker in enumerate(self.trackers):
+            if down_s > LONG_S[0] and ("tracker", index) not in self._busy:
+                assert not await tracker.is_ready(), f"{tracker.name} is ready without servers"
 
     # --- the faults
 
@@ -146,7 +156,9 @@ class Nemesis:
         async with self._some_servers(self.chance.choice([2, 2, 3])) as taken:
             for index in taken:
                 self.servers.kill(index)
-            await self._wait(may_be_long=True)
+            down_s = self._chosen_s(may_be_long=True)
+            await trio.sleep(down_s)
+            await self._check_outage(down_s)
             for index in taken:
                 self.servers.start(index)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import h11
 import pytest
 import trio
 
@@ -167,7 +168,7 @@ class NatsServer:
                 async with stream:
                     await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
                     answer = parse_response(b"".join([chunk async for chunk in stream]))
-        except (OSError, trio.BrokenResourceError, trio.TooSlowError):
+        except (OSError, trio.BrokenResourceError, trio.TooSlowError, h11.RemoteProtocolError):
             return None
         return answer.json() if answer.status == 200 else None
 

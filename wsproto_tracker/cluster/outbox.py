@@ -158,7 +158,8 @@ class Outbox:
 
     def applied(self, message_id: str, outcomes: dict[int, Appended]) -> None:
         """Note what became of a message, if it is one of this node's that is on its way."""
-        if (message := self._on_their_way.get(message_id)) is not None:
+        message = self._on_their_way.get(message_id)
+        if message is not None and message.outcomes is None:  # else it is in the stream twice, and is passed over
             message.outcomes = outcomes
 
     # --- outages
