@@ -4,6 +4,7 @@ import multiprocessing
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from statistics import quantiles
 
 import attrs
@@ -19,6 +20,7 @@ __all__ = ["reads"]
 
 _FRAME_EVENTS = 25
 _READ_EVENTS = 100
+_MOST_EVENTS = 1_000_000  # that one tracker is sent
 _LOAD_RATE = 200  # frames a second
 _PAUSE_S = 0.01  # between two reads under load, so that they are no load themselves
 _IDLE, _LOADED, _ACKED = "idle", f"at {_LOAD_RATE * _FRAME_EVENTS:,} events/s", "right after an ack"
@@ -35,9 +37,9 @@ class _Way:
 
 def reads(plan: Plan, servers: NatsServers) -> Iterator[Figures]:
     """Time of a read of the newest events: idle, under load, and after an ack; and whether what was acked is in it."""
-    filling = client.frames_of(list(made_up(plan.events(100_000))), _FRAME_EVENTS)
-    frames = filling[: plan.events(25_000) // _FRAME_EVENTS]
+    filling, loading = (plan.events(events) // _FRAME_EVENTS for events in (100_000, 25_000))  # frames
     count = max(int(200 * plan.part), 20)
+    events = _Events()
     stream = new_stream()
     seconds: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     behind: dict[str, list[float]] = defaultdict(list)
@@ -47,16 +49,18 @@ def reads(plan: Plan, servers: NatsServers) -> Iterator[Figures]:
         first, latest, local, file = found
         ways = [_Way("latest", first, latest), _Way("local", first, local), _Way(FILE, file, file)]
         for taking in (first, file):
-            client.ingest(taking.port, filling, connections=1, in_flight=8)
-            acked[taking.port] += len(filling) * _FRAME_EVENTS
+            client.ingest(taking.port, events.frames(taking.port, filling), connections=1, in_flight=8)
+            acked[taking.port] += filling * _FRAME_EVENTS
         settle(found)
         for run in range(plan.runs):
             for way in in_turn(ways, run):
                 with Reader(way.reading.port) as reader:
                     seconds[_IDLE][way.name].append([_timed(reader)[0] for _ in range(count)])
+                    frames = events.frames(way.taking.port, loading)
                     seconds[_LOADED][way.name].append(_under_load(reader, way.taking.port, frames))
-                    acked[way.taking.port] += len(frames) * _FRAME_EVENTS
-                    took, lacking = _after_acks(reader, way.taking.port, frames[:count], acked)
+                    acked[way.taking.port] += loading * _FRAME_EVENTS
+                    frames = events.frames(way.taking.port, count)
+                    took, lacking = _after_acks(reader, way.taking.port, frames, acked)
                     seconds[_ACKED][way.name].append(took)
                     behind[way.name].append(lacking * 100)
     for when, by_way in seconds.items():
@@ -65,6 +69,16 @@ def reads(plan: Plan, servers: NatsServers) -> Iterator[Figures]:
         yield Figures(f"{told}: median", "ms", {name: [cut[49] * 1000 for cut in runs] for name, runs in cuts.items()})
         yield Figures(f"{told}: p99", "ms", {name: [cut[98] * 1000 for cut in runs] for name, runs in cuts.items()})
     yield Figures(f"cluster, reads (--read latest) {_ACKED} that lack what was acked", "%", dict(behind))
+
+
+class _Events:
+    """Events for trackers, each later than those that the same tracker had before: the newest are in the last block."""
+
+    def __init__(self) -> None:
+        self._coming: dict[int, Iterator[bytes]] = defaultdict(lambda: made_up(_MOST_EVENTS))
+
+    def frames(self, port: int, count: int) -> list[bytes]:
+        return client.frames_of(list(islice(self._coming[port], count * _FRAME_EVENTS)), _FRAME_EVENTS)
 
 
 def _timed(reader: Reader) -> tuple[float, int]:
