@@ -17,9 +17,10 @@ from wsproto_tracker.cluster.bridge import open_bridge
 from wsproto_tracker.cluster.checks import stream_problems, sync_problems
 from wsproto_tracker.cluster.errors import LostError
 from wsproto_tracker.cluster.message import Batches, BrokenMessageError, Erasure, NewerMessageError, decode, encode
-from wsproto_tracker.cluster.outbox import Outbox, Pace
+from wsproto_tracker.cluster.outbox import THE_WAY, Outbox, Pace
 from wsproto_tracker.cluster.url import ClusterUrl, parse_cluster_url
 from wsproto_tracker.errors import UnavailableError
+from wsproto_tracker.protocol.ids import new_id
 from wsproto_tracker.store import Appended
 
 names = st.text(max_size=5) | st.sampled_from(["ann", "cut \ud83d", "ü"])
@@ -44,6 +45,15 @@ class TestMessages:
         with pytest.raises(NewerMessageError if data[0] > 1 else BrokenMessageError):
             decode(data)
 
+    def test_long_names(self) -> None:
+        """A message is hardly larger than the texts of its events, however long their ids and the names of apps are."""
+        event = at(
+            0, id="i" + "".join(new_id() for _ in range(9000)), appId="a" + "".join(new_id() for _ in range(9000))
+        )
+        data = encode(Batches([(0, [event])]))
+        assert len(data) < len(event.text) * 1.01
+        assert decode(data) == Batches([(0, [event])])
+
 
 class TestChecks:
     URL = parse_cluster_url("nats://h/S")
@@ -65,6 +75,9 @@ class TestChecks:
             ({"retention": "workqueue"}, ["expected limits"]),
             ({"no_ack": True}, ["expected no_ack: false"]),
             ({"allow_rollup_hdrs": False}, ["nats stream edit S --allow-rollup"]),
+            ({"max_msgs_per_subject": 1}, ["expected max_msgs_per_subject: -1"]),
+            ({"max_msg_size": 1000}, ["expected max_msg_size: -1"]),
+            ({"sources": [{"name": "OTHER"}]}, ["it copies from other streams"]),
             ({"storage": "memory"}, ["expected file"]),
             ({"num_replicas": 1}, ["it has 1 replicas; expected 3"]),
         ],
@@ -295,6 +308,25 @@ async def test_outage(stream: Stream, autojump_clock: MockClock) -> None:  # noq
 
     await run_with(stream, body)
     assert stream.ids() == ["0", "1", "2"]
+
+
+async def test_message_that_is_never_taken(stream: Stream, autojump_clock: MockClock) -> None:  # noqa: ARG001 - time flies
+    """Where a message is refused for ever, that is an outage though others get through, and the end does not wait."""
+    receipts = []
+
+    async def body(outbox: Outbox) -> None:
+        stream.is_lost = True
+        receipts.append(await outbox.append([at(0)], is_patient=True))
+        for _ in range(30):
+            outbox.succeeded(THE_WAY)  # a mark
+            await trio.sleep(0.5)
+        assert outbox.outage is not None
+        outbox.succeeded(THE_WAY)
+        assert outbox.outage is not None
+
+    await run_with(stream, body)
+    with pytest.raises(UnavailableError):
+        await receipts[0].committed()
 
 
 async def test_close_in_an_outage(stream: Stream, autojump_clock: MockClock) -> None:  # noqa: ARG001 - time flies

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import logging
+import sqlite3
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,10 +19,11 @@ from tests.nats_support import NatsServers, kept_servers
 from tests.store_contract import StoreContract, accepted, append, asked, at, ids, read
 from tests.support import event, ingest, query, running
 from wsproto_tracker import open_client
-from wsproto_tracker.cluster.errors import UnfitError
-from wsproto_tracker.cluster.link import Opened
+from wsproto_tracker.cluster.errors import LostError, UnfitError
+from wsproto_tracker.cluster.link import Link, Opened
 from wsproto_tracker.cluster.local import Found, check_position
 from wsproto_tracker.cluster.outbox import Pace
+from wsproto_tracker.cluster.pulling import Received
 from wsproto_tracker.cluster.store import ClusterStore, open_cluster
 from wsproto_tracker.cluster.url import MAX_EVENT_BYTES, ClusterUrl, parse_cluster_url
 from wsproto_tracker.errors import StoreError, UnavailableError
@@ -312,16 +314,17 @@ class TestFiles:
             async with node(url, other):
                 pass
 
-    async def test_stream_that_is_replaced(self, nats: NatsServers, tmp_path: Path) -> None:
+    async def test_stream_that_is_replaced(
+        self, nats: NatsServers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """A stream that is deleted, or made anew under its name, is an outage: nothing is acked into it."""
         url = new_url(nats)
         async with node(url, tmp_path / "a.db") as store:
             await append(store, at(0, id="0"))
             await delete_stream(url)
             with trio.fail_after(20):
-                while store.outage is None:
+                while store.outage is None or "there is no such stream any more" not in caplog.text:
                     await trio.sleep(0.01)
-                assert "there is no such stream any more" in store.outage.reason
                 async with node(url, tmp_path / "b.db") as other:
                     await append(other, at(1, id="1"))
                     receipt = await store.append([at(2, id="2")])
@@ -331,6 +334,77 @@ class TestFiles:
                     answer, found = await read(store, Query())
                     assert (answer.is_behind, [one["id"] for one in found]) == (True, ["0"])
                     assert await ids(other) == ["1"]
+
+    async def test_file_with_others_and_no_servers(
+        self, nats: NatsServers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A file that does not belong is not let in either where that is found out later."""
+        url, path = new_url(nats), tmp_path / "other.db"
+        async with node(url, tmp_path / "a.db") as store:
+            await append(store, at(0, id="0"))
+        async with open_timeline(path) as alone:
+            await append(alone, at(0, id="other"))
+        try:
+            nats.kill(0)
+            async with node(url, path) as store:
+                await nats.restart(0)
+                with trio.fail_after(20):
+                    while "holds events that did not come from the stream" not in caplog.text:
+                        await trio.sleep(0.01)
+                assert store.outage is not None
+                assert await ids(store) == ["other"]
+        finally:
+            await nats.revive()
+        with pytest.raises(UnfitError, match="holds events that did not come from the stream"):
+            async with node(url, path):
+                pass
+
+    async def test_gap(self, nats: NatsServers) -> None:
+        """What the stream has discarded before a node had it is noticed, and nothing that comes after it is taken."""
+        url = new_url(nats)
+        taken: list[Received] = []
+
+        async def pull() -> None:
+            link = Link(url, is_full=False)
+            await link.open()
+            for number in range(4):
+                await link.publish(str(number), b"x")
+            link.room.take(10**9)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(link.consume(2, taken.append), 0.3)
+            assert not taken
+            for _ in range(3):
+                await link.mark()
+            link.room.give_back(10**9)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(link.consume(2, taken.append), 0.3)
+            assert [one.sequence for one in taken] == [2, 3, 4, 5, 8]
+            link.room.take(10**9)
+            consuming = asyncio.ensure_future(link.consume(2, taken.append))
+            await asyncio.sleep(0.2)
+            client = Client()
+            await client.connect(list(url.servers))
+            await client.jetstream().purge_stream(url.stream, keep=1)
+            await client.close()
+            link.room.give_back(10**9)
+            with pytest.raises(LostError, match="messages after 1 are gone"):
+                await asyncio.wait_for(consuming, 5)
+            await link.close()
+
+        await trio.to_thread.run_sync(asyncio.run, pull())
+        assert len(taken) == 5
+
+    async def test_erased_while_somebody_reads(self, url: ClusterUrl, tmp_path: Path) -> None:
+        """Where the file cannot be cleaned at once, the events are erased, and all goes on."""
+        async with node(url, tmp_path / "a.db") as store:
+            await append(store, at(0, id="0", userId="ann"), at(1, id="1", userId="bob"))
+            with closing(sqlite3.connect(tmp_path / "a.db")) as reader:
+                reader.execute("BEGIN")
+                reader.execute("SELECT count(*) FROM state").fetchone()
+                assert await store.erase(user="ann") == 1
+                assert await append(store, at(2, id="2")) == Appended(1, 0)
+                assert store.outage is None
+            assert await ids(store) == ["2", "1"]
 
     async def test_damaged_and_lost_files(self, url: ClusterUrl, tmp_path: Path) -> None:
         """A file that is damaged is set aside, one that is lost is gone: either is built anew from the stream."""

@@ -104,6 +104,7 @@ WRONG_TEXT = [
     ],
     *[("store", f"nats://h:{text}/S", "expected ports from 1 to 65535") for text in ("0", "70000")],
     ("store", "nats://h/S?what=1", "expected parameters among creds, tls_ca, "),
+    ("store", "nats://token@h/S", "expected user:password@ before the servers"),
     ("store", "nats://h/S?replicas=2", "expected ?replicas= with 1, 3 or 5"),
     ("store", "nats://h/S?max_bytes=1GB", "expected ?max_bytes= with a number of bytes from 1000000"),
     ("store", "nats://h/S?monitor=h:8222", "expected ?monitor= with addresses such as http://10.0.0.1:8222"),

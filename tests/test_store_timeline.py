@@ -21,6 +21,7 @@ from wsproto_tracker.store.block import Shape
 from wsproto_tracker.store.damage import read_block
 from wsproto_tracker.store.database import Database
 from wsproto_tracker.store.loading import with_checksum
+from wsproto_tracker.store.place import Place, Position
 from wsproto_tracker.store.reading import Reader
 from wsproto_tracker.store.timeline import Timeline
 
@@ -57,6 +58,37 @@ def count(timeline: Timeline, database: Database) -> int:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "tracker.db"
+
+
+class TestMessages:
+    def test_applied_once(self, path: Path) -> None:
+        """A message is applied once, wherever it stands in the stream, also when its first event has been erased."""
+
+        def place(sequence: int, message_id: str) -> Place:
+            return Place(Position("S 1", sequence), message_id, at_s=1_764_000_000, is_news=True)
+
+        first = [[at(0, userId="ann"), at(1)], [at(2, id="given")]]
+        with opened(path) as (timeline, database):
+            found = timeline.commit(first, [(place(3, "a"), 2)])
+            assert [(len(stored), again) for stored, again in found] == [(2, 0), (1, 0)]
+            assert timeline.erase("ann", None) == 1
+            found = timeline.commit([*first, [at(3)]], [(place(4, "a"), 2), (place(5, "b"), 1)])
+            assert [(len(stored), again) for stored, again in found] == [(0, 2), (0, 1), (1, 0)]
+            timeline.commit([], [(place(9, "mark"), 0)])
+            assert count(timeline, database) == 3
+        with opened(path) as (timeline, database):
+            assert timeline.position == Position("S 1", 9)
+            assert [len(stored) for stored, _ in timeline.commit(first, [(place(10, "a"), 2)])] == [0, 0]
+            assert count(timeline, database) == 3
+        assert problems(path) == []
+
+    def test_damaged_position(self, path: Path) -> None:
+        """A position that is not as it was written is damage, and is not gone on from."""
+        with opened(path) as (timeline, _):
+            timeline.commit([[at(0)]], [(Place(Position("S 1", 3), "a", 0, is_news=True), 1)])
+        with sql(path) as connection:
+            connection.execute("UPDATE position SET sequence = 2")
+        assert problems(path) == ["the checksum of its position in the stream does not match"]
 
 
 class TestAge:

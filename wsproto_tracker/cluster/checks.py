@@ -1,8 +1,10 @@
 """Whether a stream and its servers keep what they ack: what they say of themselves, against what is wanted."""
 
 import json
+import ssl
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from wsproto_tracker.cluster.url import ClusterUrl
@@ -34,6 +36,12 @@ def stream_problems(config: Mapping[str, Any], max_payload: int, url: ClusterUrl
         yield "it does not ack; expected no_ack: false"
     if not config.get("allow_rollup_hdrs"):
         yield f"it allows no rollups; expected them: nats stream edit {url.stream} --allow-rollup"
+    if (config.get("max_msgs_per_subject") or -1) > 0:
+        yield f"it keeps {config['max_msgs_per_subject']} messages of a subject; expected max_msgs_per_subject: -1"
+    if 0 < (config.get("max_msg_size") or -1) < _LEAST_PAYLOAD:
+        yield f"it takes messages of {config['max_msg_size']} bytes; expected max_msg_size: -1"
+    if config.get("mirror") or config.get("sources"):
+        yield "it copies from other streams; expected none, for this stream is the trackers' alone"
     if max_payload < _LEAST_PAYLOAD:
         yield f"its servers take messages of {max_payload} bytes; expected max_payload: 1MB, or more"
     if is_full and config.get("storage") != "file":
@@ -58,14 +66,16 @@ def sync_problems(servers: Iterable[str], told: Mapping[str, Mapping[str, Any]])
     return wrong, unknown
 
 
-def ask_monitor(address: str) -> Mapping[str, Any]:
-    """What the server with this monitoring address says of itself. It blocks, for some seconds at the most.
+def ask_monitor(address: str, ca: Path | None = None) -> Mapping[str, Any]:
+    """What the server with this monitoring address says of itself. It blocks.
 
+    :param ca: file with the certificates that are trusted, where it is https; without it, those of the system.
     :raises OSError: if it does not answer.
     :raises ValueError: if what answers is no NATS server.
     """
-    url = f"{address}/varz"
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310 - the URL of the store has it
+    context = ssl.create_default_context(cafile=None if ca is None else str(ca))
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    with direct.open(f"{address}/varz", timeout=_TIMEOUT_S) as response:
         found = json.loads(response.read(_ANSWER_BYTES))
     if not isinstance(found, dict) or "server_name" not in found:
         raise ValueError(f"{address}: what answers there is no NATS server")

@@ -22,6 +22,7 @@ _LARGE_BYTES = 16 * 1024  # decoding so much takes a millisecond
 _MOST_BEGUN = 64  # messages on their way to the disk
 _NOTE_S = 10.0  # after which the position is written down, though nothing was stored
 _RETRY_S = 1.0
+_MAX_PAUSE_S = 600.0
 
 OnApplied = Callable[[str, dict[int, Appended]], None]
 """Is told of a message that is applied: its id, and what became of its batches, by their numbers."""
@@ -72,6 +73,7 @@ class Inbox:
         self._send, self._receive = trio.open_memory_channel[Received](math.inf)  # the link bounds what it delivers
         self._begun = 0  # the sequence of the last message that is on its way to the disk, or there
         self._on_their_way: set[str] = set()
+        self._purge_wanted = trio.Event()
         self._noted_at = trio.current_time()
 
     def begin_at(self, stream: str, first_sequence: int, last_sequence: int) -> None:
@@ -100,6 +102,7 @@ class Inbox:
         send, receive = trio.open_memory_channel[_Begun](_MOST_BEGUN)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._finish_all, receive)
+            nursery.start_soon(self._purge)
             async for received in self._receive:
                 await send.send(await self._begin(received))
                 self._begun = received.sequence
@@ -147,13 +150,29 @@ class Inbox:
         """Erase from the timeline, however long the disk lets it wait."""
         while True:
             try:
-                erased = await self._local.erase(user=user, app=app)
+                erased = await self._local.hide(user, app)
             except UnavailableError as error:
                 self._on_outage(Outage(str(error)))
                 await trio.sleep(_RETRY_S)
             else:
                 _LOG.info("erased %d events of %s", erased, " in ".join(filter(None, (user, app))))
+                self._purge_wanted.set()
                 return erased
+
+    async def _purge(self) -> None:
+        """Leave no trace in the file of what was erased; where that is not possible now, later."""
+        while True:
+            await self._purge_wanted.wait()
+            self._purge_wanted = trio.Event()
+            pause_s = _RETRY_S
+            while True:
+                try:
+                    await self._local.purge()
+                    break
+                except UnavailableError as error:
+                    _LOG.warning("traces of what was erased are left for %g s: %s", pause_s, error)
+                    await trio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, _MAX_PAUSE_S)
 
     async def _finish_all(self, begun: trio.MemoryReceiveChannel[_Begun]) -> None:
         async for one in begun:

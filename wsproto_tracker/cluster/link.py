@@ -7,9 +7,10 @@ next ``open`` makes a new one, to any of the servers. So there is one way to rec
 import asyncio
 import logging
 import ssl
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import attrs
 import nats.errors
@@ -28,6 +29,7 @@ __all__ = ["Link", "Opened"]
 _CONNECT_S = 5.0
 _ONE_SERVER_S = 2  # of it, so that one that hangs does not take it all
 _ROUND_S = 0.1
+_MONITOR_S = 3.0
 _PING_S = 2
 _IDENTITY = "wsproto-tracker"  # in the metadata, which a backup keeps; when it was made differs from server to server
 _MADE_ALREADY = 10058  # by another node, at the same moment
@@ -35,6 +37,7 @@ _NO_REPLICAS = (10005, 10074)  # there are not so many servers
 _NANOSECONDS = 1_000_000_000
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 # the client's protocol returns a value that asyncio complains of at the end of each TLS connection
 logging.getLogger("asyncio").addFilter(lambda record: "eof_received() has no effect" not in record.getMessage())
@@ -233,7 +236,8 @@ class Link:
         names = [name for name in (cluster.get("leader"), *others) if name]
         told, silent = {}, []
         answers = await asyncio.gather(
-            *(asyncio.to_thread(ask_monitor, address) for address in self._url.monitors), return_exceptions=True
+            *(_left_behind(ask_monitor, address, self._url.tls_ca) for address in self._url.monitors),
+            return_exceptions=True,
         )
         for address, answer in zip(self._url.monitors, answers, strict=True):
             if isinstance(answer, BaseException):
@@ -254,6 +258,28 @@ class Link:
                 f"configuration of each, and ?monitor=http://HOST:8222,… in the URL of the store{way_out}"
             )
         return tuple(unknown)
+
+
+async def _left_behind(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call what blocks in a thread that is left behind if it takes too long: looking a name up may take minutes."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def tell(found: T | None, error: Exception | None) -> None:
+        if not answer.done():
+            answer.set_exception(error) if error is not None else answer.set_result(cast(T, found))
+
+    def call() -> None:
+        found, error = None, None
+        try:
+            found = function(*args, **kwargs)
+        except Exception as problem:
+            error = problem
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell, found, error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return await asyncio.wait_for(answer, _MONITOR_S)
 
 
 async def _ignore(_error: Exception) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from wsproto_tracker.protocol import json_text
 from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.store import deflated, inflate
 
@@ -16,7 +17,8 @@ __all__ = ["Batches", "BrokenMessageError", "Content", "Erasure", "NewerMessageE
 _VERSION = 1
 _MAX_TEXT_BYTES = 256 * 1024 * 1024  # what a message may hold; one that is larger comes from nobody
 
-_WrittenEvent = tuple[bytes, bytes, bool, int, bytes]  # the members of an ``Event``
+_MAX_NAMES_CHARS = 512  # of app and id; longer ones are not written beside the text, which has them
+_WrittenEvent = tuple[tuple[bytes, bytes] | None, bool, int, bytes]  # app and id, and the other members of an ``Event``
 
 
 class BrokenMessageError(Exception):
@@ -61,10 +63,7 @@ def encode(content: Content) -> bytes:
             batches=[
                 (
                     number,
-                    [
-                        (_bytes(event.app), _bytes(event.id), event.has_given_id, event.instant, event.text)
-                        for event in events
-                    ],
+                    [(_names(event), event.has_given_id, event.instant, event.text) for event in events],
                 )
                 for number, events in content.batches
             ]
@@ -97,8 +96,17 @@ def decode(message: bytes) -> Content:
 
 
 def _event(written: _WrittenEvent) -> Event:
-    app, event_id, has_given_id, instant, text = written
-    return Event(_str(app), _str(event_id), has_given_id, instant, text)
+    names, has_given_id, instant, text = written
+    if names is None:
+        data = json_text.loads(text.decode())
+        return Event(data["appId"], data["id"], has_given_id, instant, text)
+    return Event(_str(names[0]), _str(names[1]), has_given_id, instant, text)
+
+
+def _names(event: Event) -> tuple[bytes, bytes] | None:
+    if len(event.app) + len(event.id) > _MAX_NAMES_CHARS:
+        return None
+    return _bytes(event.app), _bytes(event.id)
 
 
 def _bytes(name: str) -> bytes:

@@ -5,6 +5,7 @@ on their way at a time; while one fails, none is begun beside it, so that batche
 """
 
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -19,9 +20,12 @@ from wsproto_tracker.protocol.ids import new_id
 from wsproto_tracker.store import Appended, Outage, Receipt
 from wsproto_tracker.store.queue import BatchQueue, Waiting
 
-__all__ = ["Outbox", "Pace", "Publishing"]
+__all__ = ["THE_WAY", "Outbox", "Pace", "Publishing"]
 
 _LOG = logging.getLogger("wsproto_tracker.cluster")
+
+THE_WAY = "the way"
+"""What fails where it is not a message: the link to the stream, or the node's own file."""
 
 _MESSAGE_BYTES = 1024 * 1024 - 16 * 1024  # without the headers
 _GATHERED_BYTES = 512 * 1024  # text of one message, about; deflated it is a tenth of that
@@ -107,7 +111,7 @@ class Outbox:
         self._unsent: deque[_Sending] = deque()
         self._on_their_way: dict[str, _Message] = {}
         self._change = trio.lowlevel.ParkingLot()
-        self._failing_since: float | None = None
+        self._failing: dict[str, float] = {}  # since when, by the id of a message, or THE_WAY
         self.succeeded_at = trio.current_time()
 
     @property
@@ -164,14 +168,16 @@ class Outbox:
 
     # --- outages
 
-    def failed(self, reason: str, *, for_good: bool = False) -> None:
+    def failed(self, reason: str, what: str, *, for_good: bool = False) -> None:
         """Note that nothing could be saved.
 
+        :param what: the id of the message that could not, or ``THE_WAY``.
         :param for_good: whether that will not pass in a moment.
         """
-        now = trio.current_time()
-        self._failing_since = now if self._failing_since is None else self._failing_since
-        if self.outage is None and not for_good and now < self._failing_since + self._pace.outage_s:
+        since = self._failing.setdefault(what, trio.current_time())
+        if for_good:
+            since = self._failing[what] = -math.inf
+        if self.outage is None and trio.current_time() < since + self._pace.outage_s:
             return
         if self.outage is None:
             _LOG.error("nothing can be saved: %s; trying again every %g s", reason, self._pace.retry_s)
@@ -179,13 +185,15 @@ class Outbox:
             _LOG.error("%d events are lost, none of which was acked: %s", lost, reason)
         self._change.unpark_all()
 
-    def succeeded(self) -> None:
-        """Note that something was saved."""
-        if self.outage is not None:
-            _LOG.warning("events are saved again")
-        self._failing_since = None
-        self._queue.outage = None
-        self.succeeded_at = trio.current_time()
+    def succeeded(self, what: str) -> None:
+        """Note that something went all the way and came back; that ends an outage, unless something else cannot."""
+        self._failing.pop(THE_WAY, None)
+        self._failing.pop(what, None)
+        self.succeeded_at = now = trio.current_time()
+        if all(now < since + self._pace.outage_s for since in self._failing.values()):
+            if self.outage is not None:
+                _LOG.warning("events are saved again")
+            self._queue.outage = None
         self._change.unpark_all()
 
     # --- messages
@@ -198,7 +206,7 @@ class Outbox:
     @property
     def _most(self) -> int:
         """How many messages may be on their way."""
-        return _MOST_PUBLISHED if self._failing_since is None else 1
+        return 1 if self._failing else _MOST_PUBLISHED
 
     def _gather(self) -> _Message:
         """The next message: some batches, or a part of one that is large."""
@@ -224,9 +232,9 @@ class Outbox:
                     await self._wait_applied(await publishing.wait())
                     self._finish(message)
                 except LostError as error:
-                    self.failed(str(error))
+                    self.failed(str(error), message.id)
                 else:
-                    self.succeeded()
+                    self.succeeded(message.id)
                     return
                 await trio.sleep(self._pace.retry_s)
                 if not await _without_ended(message):
@@ -234,6 +242,7 @@ class Outbox:
                 publishing = self._begin(message)
         finally:
             del self._on_their_way[message.id]
+            self._failing.pop(message.id, None)
             self._change.unpark_all()
 
     def _finish(self, message: _Message) -> None:

@@ -10,6 +10,7 @@ import attrs
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import api
 from nats.js.errors import APIError
 
@@ -81,6 +82,10 @@ class Pulling:
         self._deliver = deliver
         self._room = room
         self._taken = 0  # by the consumer's count
+        self._last = 0  # the sequence of the message that was delivered last
+        self._begins_at = 0  # the first that the stream held, at the moment from which on these many were looked into:
+        self._waiting: Subscription
+        self._known = 0  # messages that had come by then, and are not taken yet
         self._remaining = 0  # of what was pulled
         self._failure = ""
         self._has_ended = asyncio.Event()
@@ -101,10 +106,13 @@ class Pulling:
             "inactive_threshold": int(_FORGET_CONSUMER_S * _NANOSECONDS),
         }
         question = {"stream_name": self._stream, "config": config}
+        self._last = first - 1
         made = await ask(self._client, f"$JS.API.CONSUMER.CREATE.{self._stream}", question)
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{made['name']}"
         inbox = self._client.new_inbox()
-        await self._client.subscribe(inbox, cb=self._take, pending_msgs_limit=-1, pending_bytes_limit=-1)
+        self._waiting = await self._client.subscribe(
+            inbox, cb=self._take, pending_msgs_limit=-1, pending_bytes_limit=-1
+        )
         pull = {
             "batch": _PULLED_MESSAGES,
             "max_bytes": max(_PULLED_BYTES, 2 * self._client.max_payload),
@@ -139,6 +147,11 @@ class Pulling:
         if number.consumer != self._taken:
             self._end(f"message {self._taken} of the consumer is missing")
             return
+        self._known -= 1
+        if number.stream != self._last + 1 and not await self._is_whole():
+            self._end(f"messages after {self._last} are gone from the stream")
+            return
+        self._last = number.stream
         at_s = int(message.metadata.timestamp.timestamp())
         message_id = headers.get(api.Header.MSG_ID, f"message {number.stream}")
         received = Received(number.stream, message_id, at_s, message.data)
@@ -147,6 +160,18 @@ class Pulling:
         self._remaining -= 1
         if self._remaining == 0:
             self._has_ended.set()
+
+    async def _is_whole(self) -> bool:
+        """Whether the stream has discarded nothing after the last message: where one is missing, it was a mark then."""
+        if self._known < 0:
+            self._known = self._waiting.pending_msgs
+            try:
+                info = await ask(self._client, f"$JS.API.STREAM.INFO.{self._stream}")
+            except Exception as error:
+                self._end(f"whether messages are missing is not known: {error}")
+                return False
+            self._begins_at = info["state"]["first_seq"]
+        return self._begins_at <= self._last + 1
 
     def _hear(self, status: str, description: str) -> None:
         if status == "100":

@@ -27,7 +27,7 @@ from wsproto_tracker.cluster.inbox import Inbox
 from wsproto_tracker.cluster.link import Link, Opened
 from wsproto_tracker.cluster.local import Found, check_position, look_at, set_aside
 from wsproto_tracker.cluster.message import Erasure, encode
-from wsproto_tracker.cluster.outbox import Outbox, Pace
+from wsproto_tracker.cluster.outbox import THE_WAY, Outbox, Pace
 from wsproto_tracker.cluster.pulling import Received
 from wsproto_tracker.cluster.url import ClusterUrl
 from wsproto_tracker.errors import StoreError, UnavailableError
@@ -45,6 +45,7 @@ from wsproto_tracker.store import (
     TimelineStore,
     open_timeline,
 )
+from wsproto_tracker.store.place import Position
 from wsproto_tracker.tasks import beside
 
 __all__ = ["ClusterStore", "open_cluster"]
@@ -58,6 +59,7 @@ _UNFIT_S = 10.0  # between two attempts, where somebody has to change something 
 class ClusterStore:
     """A node's store. ``open_cluster`` makes it, and runs its tasks.
 
+    :param found: what was found in its file, but for damage, which is gone.
     :param reads_latest: whether a query waits until everything is here that was acked before it came.
     """
 
@@ -67,6 +69,7 @@ class ClusterStore:
         bridge: Bridge,
         link: Link,
         path: Path,
+        found: Found,
         *,
         reads_latest: bool,
         max_uncommitted_bytes: int,
@@ -76,6 +79,7 @@ class ClusterStore:
         self._bridge = bridge
         self._link = link
         self._path = path
+        self._found = found
         self._reads_latest = reads_latest
         self._pace = pace
         self._outbox = Outbox(self._publish, self._wait_applied, max_uncommitted_bytes, pace)
@@ -89,7 +93,6 @@ class ClusterStore:
         self._erasing: dict[str, int] = {}
         self._mark_wanted = trio.Event()
         self._marked = _Marked()
-        self._is_closed = False
 
     async def append(self, events: Sequence[Event], *, is_patient: bool = True) -> Receipt:
         """Take a batch in; see the contract."""
@@ -143,7 +146,6 @@ class ClusterStore:
 
     def close(self) -> None:
         """Take nothing in any more."""
-        self._is_closed = True
         self._outbox.close()
 
     # --- tasks
@@ -153,12 +155,8 @@ class ClusterStore:
 
         :param opened: what the link was opened to, if it was.
         """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._stay_connected, opened)
-            nursery.start_soon(self._inbox.run)
-            nursery.start_soon(self._mark)
+        async with beside(partial(self._stay_connected, opened), self._inbox.run, self._mark):
             await self._outbox.run()
-            nursery.cancel_scope.cancel()
 
     async def _stay_connected(self, opened: Opened | None) -> None:
         while True:
@@ -169,15 +167,18 @@ class ClusterStore:
                 await self._bridge.run(self._link.consume, self._inbox.received + 1, self._deliver)
             except LostError as error:
                 _LOG.info("%s", error)
-                self._outbox.failed(str(error))
+                self._outbox.failed(str(error), THE_WAY)
             except UnfitError as error:
-                self._outbox.failed(str(error), for_good=True)
+                _LOG.error("%s", error)
+                self._outbox.failed(str(error), THE_WAY, for_good=True)
                 wait_s = _UNFIT_S
             opened = None
             await trio.sleep(wait_s)
 
     async def _open(self) -> Opened:
-        found = Found(self._local.position)
+        found = self._found
+        if self._inbox.stream:  # what was applied is more than what was noted, if only marks have come since
+            found = attrs.evolve(found, position=Position(self._inbox.stream, self._inbox.applied))
         check = partial(check_position, self._path, found)
         return await self._bridge.run(self._link.open, check, missing=found.why_not_make)
 
@@ -196,7 +197,7 @@ class ClusterStore:
             self._erasing[message_id] = erased
 
     def _note_outage(self, outage: Outage) -> None:
-        self._outbox.failed(outage.reason, for_good=True)
+        self._outbox.failed(outage.reason, THE_WAY, for_good=True)
 
     # --- reading what is acked
 
@@ -227,12 +228,12 @@ class ClusterStore:
                         raise LostError(self._inbox.why_stuck)
                     await self._wait_applied(await self._bridge.run(self._link.mark))
                 marked.is_applied = True
-                self._outbox.succeeded()
+                self._outbox.succeeded(THE_WAY)
             except LostError as error:
-                self._outbox.failed(str(error))
+                self._outbox.failed(str(error), THE_WAY)
                 await trio.sleep(self._pace.retry_s)
             except trio.TooSlowError:
-                self._outbox.failed("what was published does not come back in time")
+                self._outbox.failed("what was published does not come back in time", THE_WAY)
             finally:
                 marked.ended.set()
 
@@ -275,6 +276,7 @@ async def open_cluster(
             found = await trio.to_thread.run_sync(look_at, path)
             opened = await _first_opened(bridge, link, partial(check_position, path, found), found.why_not_make, pace)
             await _prepare(path, found, opened)
+            found = Found() if found.damage else found
             async with open_timeline(
                 path,
                 capacity,
@@ -289,6 +291,7 @@ async def open_cluster(
                     bridge,
                     link,
                     path,
+                    found,
                     reads_latest=reads_latest,
                     max_uncommitted_bytes=max_uncommitted_bytes,
                     pace=pace,

@@ -83,6 +83,8 @@ def parse_cluster_url(text: str) -> ClusterUrl:
     if not _STREAM.fullmatch(stream):
         raise Fault(f"expected the name of a stream after the servers, of letters, digits, - and _, such as {_EXAMPLE}")
     places = [(host[1], int(host[2] or _PORT)) for host in hosts if host is not None]
+    if login and not password:
+        raise Fault("expected user:password@ before the servers, or ?creds=FILE")
     if any(not 0 < port < 65536 for _, port in places):
         raise Fault("expected ports from 1 to 65535")
     return ClusterUrl(

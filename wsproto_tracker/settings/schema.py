@@ -74,6 +74,7 @@ class Settings:
         values.store,
         "where events are kept: sqlite:PATH, memory: to lose them at the end, or nats://HOST,…/STREAM for a cluster",
         metavar="URL",
+        secret=True,
     )
     local: Path | None = _option(
         None, values.file, "this node's own file, in a cluster; without it tracker-STREAM.db", metavar="PATH"

@@ -43,6 +43,7 @@ __all__ = ["Database"]
 
 _CHECKPOINT_BYTES = 4 * 1024 * 1024
 _MOST_ASKED = 500  # ids that are looked up with one statement
+_OF_AN_EVENT = "length(digest) = 16"  # not of a message, whose id is remembered though its first event is erased
 _NO_BLOCK = -1  # stands for data that is of no block
 
 
@@ -117,7 +118,7 @@ class Database:
     def given_arrivals(self) -> list[object]:
         """The arrivals of the events whose id a client gave; what is damaged is there as it is."""
         with self._read() as reader:
-            return [arrival for (arrival,) in reader.execute("SELECT arrival FROM given_ids")]
+            return [arrival for (arrival,) in reader.execute(f"SELECT arrival FROM given_ids WHERE {_OF_AN_EVENT}")]
 
     @contextmanager
     def unchanging(self) -> Generator[None, None, None]:
@@ -248,7 +249,9 @@ class Database:
     def forget_given_ids(self, horizon: int, erased: Iterable[object] = ()) -> None:
         """Forget the ids of events that are gone."""
         self._writer.execute("DELETE FROM given_ids WHERE arrival <= ?", (horizon,))
-        self._writer.executemany("DELETE FROM given_ids WHERE arrival = ?", ((arrival,) for arrival in erased))
+        self._writer.executemany(
+            f"DELETE FROM given_ids WHERE arrival = ? AND {_OF_AN_EVENT}", ((arrival,) for arrival in erased)
+        )
 
     def set_position(self, position: Position) -> None:
         """Note what was applied last of the stream."""

@@ -123,15 +123,29 @@ class TimelineStore:
         """
         if user is None and app is None:
             raise ValueError("expected a user, an app, or both")
-        async with self._rewriting:
-            erased = await self._change(partial(self._timeline.erase, user, app))
+        erased = await self.hide(user, app)
         try:
-            await self._change(self._timeline.purge)
+            await self.purge()
         except UnavailableError as error:
             raise UnavailableError(
                 f"{error}; {erased} events are erased, but the file may hold traces of them; compact it later"
             ) from None
         return erased
+
+    async def hide(self, user: str | None, app: str | None) -> int:
+        """Erase events, of which the file may hold traces until ``purge``; returns how many there were.
+
+        :raises UnavailableError: if it is not possible now.
+        """
+        async with self._rewriting:
+            return await self._change(partial(self._timeline.erase, user, app))
+
+    async def purge(self) -> None:
+        """Leave nothing in the file of what was erased or replaced.
+
+        :raises UnavailableError: if it is not possible now.
+        """
+        await self._change(self._timeline.purge)
 
     @property
     def damages(self) -> int:
@@ -168,7 +182,7 @@ class TimelineStore:
         """
         async with self._rewriting:
             await self._change(self._timeline.repack)
-        await self._change(self._timeline.purge)
+        await self.purge()
 
     # --- the writer
 

@@ -354,8 +354,8 @@ def _digest(event: Event) -> bytes:
 
 
 def _digest_of_message(place: Place) -> bytes:
-    """What stands for a message; no app's ids have this salt."""
-    return blake2b(place.message_id.encode(), digest_size=_DIGEST_BYTES, salt=b"message").digest()
+    """What stands for a message; it is longer than what stands for the id of an event."""
+    return b"m" + blake2b(place.message_id.encode(), digest_size=_DIGEST_BYTES).digest()
 
 
 @lru_cache(maxsize=64)
