@@ -59,12 +59,13 @@ def ids(output: str) -> list[str]:
 
 @asynccontextmanager
 async def begun(
-    url: str, *arguments: str, variables: dict[str, str] | None = None, stdout: int = subprocess.PIPE
+    url: str | None, *arguments: str, variables: dict[str, str] | None = None, stdout: int = subprocess.PIPE
 ) -> AsyncGenerator[Command, None]:
-    """Start a command against a server, and see to it that it ends."""
+    """Start a command, against a server where it wants one, and see to it that it ends."""
+    server = () if url is None else ("--url", url)
     with tempfile.TemporaryFile() as errors:
         process = await trio.lowlevel.open_process(
-            [*MODULE, *arguments, "--url", url],
+            [*MODULE, *arguments, *server],
             stdout=stdout,
             stderr=errors,
             cwd=ROOT,
@@ -87,7 +88,7 @@ async def told(command: Command, text: str) -> None:
             await trio.sleep(0.01)
 
 
-async def on_terminal(url: str, *arguments: str, columns: int, **variables: str) -> str:
+async def on_terminal(url: str | None, *arguments: str, columns: int, **variables: str) -> str:
     """What a command prints to its end on a terminal that is so wide."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))

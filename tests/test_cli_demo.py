@@ -12,6 +12,7 @@ import pytest
 from websockets.trio.client import connect
 
 from tests.command import Ended, run
+from tests.reading_support import on_terminal
 from tests.support import Client, Running, elsewhere, query
 from tests.write_support import Process, command, until_stored
 from wsproto_tracker import Address, Settings
@@ -84,6 +85,15 @@ async def test_seconds() -> None:
     assert tail is not None
     words = await run("-c", f"printf '%s ' {tail[1]}", command=("bash",))
     assert re.fullmatch(r"wsproto-tracker tail --url ws://127\.0\.0\.1:\d+/_tracker/ws ", words.output)
+
+
+async def test_on_a_terminal() -> None:
+    """On a terminal the events run down the screen, as ``tail`` would show them."""
+    printed = await on_terminal(None, "demo", "--seconds", "2", "--rate", "50", columns=100)
+    rows = printed.partition("Ctrl-C stops it.\n")[2].splitlines()
+    assert "EVENT" in rows[0]
+    assert len(rows) > 20
+    assert any("click" in row for row in rows)
 
 
 async def test_port() -> None:

@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import tempfile
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ import trio
 
 from wsproto_tracker.cli.made_up import APP, Traffic
 from wsproto_tracker.cli.numbers import number_of, whole_number_of
+from wsproto_tracker.cli.output import is_terminal, terminal
 from wsproto_tracker.cli.reporting import Reporter
+from wsproto_tracker.cli.rows import Rows
 from wsproto_tracker.server import Address, Tracker, open_tracker
 from wsproto_tracker.settings import Settings
 from wsproto_tracker.tasks import beside
@@ -91,10 +94,11 @@ def _past(traffic: Traffic, now: datetime) -> list[dict[str, object]]:
 
 
 async def _feed(tracker: Tracker, traffic: Traffic, rate: float) -> None:
-    """Let the visitors go on."""
+    """Let the visitors go on, and show on a terminal what they do, as ``tail`` would."""
+    show = Rows(terminal()).print if is_terminal() else None
     chance = random.Random()  # noqa: S311 - it makes things up
     reporter, began_s, count = Reporter(), trio.current_time(), _PAST_EVENTS
-    with reporter.progress("demo", None):
+    with nullcontext() if show is not None else reporter.progress("demo", None):
         while True:
             await trio.sleep(_TICK_S)
             passed_s = trio.current_time() - began_s
@@ -108,7 +112,11 @@ async def _feed(tracker: Tracker, traffic: Traffic, rate: float) -> None:
                 events += traffic.trouble(now)
             if events:
                 count += (await tracker.append(events)).saved
-            reporter.advance(0, f"{count:,} events", "burst" if is_burst else "")
+            if show is None:
+                reporter.advance(0, f"{count:,} events", "burst" if is_burst else "")
+                continue
+            for event in events:
+                show(event)
 
 
 def _greeting(settings: Settings, address: Address, rate: float, columns: int) -> str:
