@@ -13,9 +13,10 @@ import trio
 from tests.cluster_support import TrackerProcess
 from tests.nats_support import NatsServers
 
-LONGEST_RUN_S = 6.0  # within which the faults of a run begin
-SHORT_S = (0.2, 4.0)
+LONGEST_RUN_S = 4.0  # within which the faults of a run begin
+SHORT_S = (0.2, 3.0)
 LONG_S = (15.0, 18.0)  # longer than an outage takes to be noticed, by trackers that were just started as well
+LONG_SHARE = 0.1
 HEAL_S = 90
 POLL_S = 0.1
 EXPECTED_ENDS = (
@@ -120,7 +121,7 @@ class Nemesis:
         await trio.sleep(self._chosen_s(may_be_long=may_be_long))
 
     def _chosen_s(self, *, may_be_long: bool) -> float:
-        is_long = may_be_long and self.chance.random() < 0.2
+        is_long = may_be_long and self.chance.random() < LONG_SHARE
         return self.chance.uniform(*(LONG_S if is_long else SHORT_S))
 
     async def _check_outage(self, down_s: float) -> None:

@@ -1,5 +1,6 @@
 """A store that nodes share, on a real NATS server: the contract of stores, and what is between two nodes."""
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Generator
@@ -11,12 +12,15 @@ from typing import Any
 
 import pytest
 import trio
+from nats.aio.client import Client
 
 from tests.nats_support import NatsServers, kept_servers
 from tests.store_contract import StoreContract, accepted, append, asked, at, ids, read
 from tests.support import event, ingest, query, running
 from wsproto_tracker import open_client
 from wsproto_tracker.cluster.errors import UnfitError
+from wsproto_tracker.cluster.link import Opened
+from wsproto_tracker.cluster.local import Found, check_position
 from wsproto_tracker.cluster.outbox import Pace
 from wsproto_tracker.cluster.store import ClusterStore, open_cluster
 from wsproto_tracker.cluster.url import MAX_EVENT_BYTES, ClusterUrl, parse_cluster_url
@@ -25,6 +29,7 @@ from wsproto_tracker.protocol.events import Event
 from wsproto_tracker.protocol.ids import new_id
 from wsproto_tracker.protocol.query import Query
 from wsproto_tracker.store import Appended, Capacity, EventStore, OnCommitted, OnStored, open_timeline
+from wsproto_tracker.store.place import Position
 
 QUICK = Pace(retry_s=0.05, outage_s=0.2, read_s=0.5, trial_s=0.3, start_s=0.2)
 
@@ -79,6 +84,16 @@ class TestContract(StoreContract):
             url = new_url(self.nats, max_bytes=1_000_000)
             async with node(url, path, max_events, on_stored=on_stored, on_committed=on_committed) as store:
                 yield store
+
+
+async def delete_stream(url: ClusterUrl) -> None:
+    async def delete() -> None:
+        client = Client()
+        await client.connect(list(url.servers))
+        await client.jetstream().delete_stream(url.stream)
+        await client.close()
+
+    await trio.to_thread.run_sync(asyncio.run, delete())
 
 
 async def bytes_of(store: EventStore) -> bytes:
@@ -266,9 +281,25 @@ class TestFiles:
         url, path = new_url(nats), tmp_path / "a.db"
         async with node(url, path) as store:
             await append(store, at(0))
-        with pytest.raises(UnfitError, match=r"built from the stream T\S+ 20.*, and the stream is now"):
-            async with node(new_url(nats), path):
+        other_url = new_url(nats)
+        with pytest.raises(
+            UnfitError, match="there is no such stream any more, and the file of this node was built from"
+        ):
+            async with node(other_url, path):
                 pass
+        async with node(other_url, tmp_path / "b.db"):
+            pass
+        with pytest.raises(UnfitError, match=r"built from the stream T\S+ \S+, and the stream is now T"):
+            async with node(other_url, path):
+                pass
+        standing = Found(Position("S 1", 7))
+        with pytest.raises(
+            UnfitError, match="stands at message 7, and the stream ends at 6: the stream has lost what was"
+        ):
+            check_position(path, standing, Opened("S 1", 1, 6))
+        with pytest.raises(UnfitError, match="stands at message 7, and the stream begins at 9"):
+            check_position(path, standing, Opened("S 1", 9, 20))
+        check_position(path, standing, Opened("S 1", 8, 7))
         with pytest.raises(
             StoreError, match=r"is of a node of the cluster with the stream T.*expected --store nats://"
         ):
@@ -280,6 +311,26 @@ class TestFiles:
         with pytest.raises(UnfitError, match="holds events that did not come from the stream"):
             async with node(url, other):
                 pass
+
+    async def test_stream_that_is_replaced(self, nats: NatsServers, tmp_path: Path) -> None:
+        """A stream that is deleted, or made anew under its name, is an outage: nothing is acked into it."""
+        url = new_url(nats)
+        async with node(url, tmp_path / "a.db") as store:
+            await append(store, at(0, id="0"))
+            await delete_stream(url)
+            with trio.fail_after(20):
+                while store.outage is None:
+                    await trio.sleep(0.01)
+                assert "there is no such stream any more" in store.outage.reason
+                async with node(url, tmp_path / "b.db") as other:
+                    await append(other, at(1, id="1"))
+                    receipt = await store.append([at(2, id="2")])
+                    await trio.sleep(0.5)
+                    assert not receipt.has_ended
+                    assert store.outage is not None
+                    answer, found = await read(store, Query())
+                    assert (answer.is_behind, [one["id"] for one in found]) == (True, ["0"])
+                    assert await ids(other) == ["1"]
 
     async def test_damaged_and_lost_files(self, url: ClusterUrl, tmp_path: Path) -> None:
         """A file that is damaged is set aside, one that is lost is gone: either is built anew from the stream."""

@@ -21,9 +21,9 @@ async def erase_everywhere(url: ClusterUrl, *, user: str | None, app: str | None
     :raises StoreError: if there is no such stream, or it is none of a cluster.
     """
     async with open_bridge() as bridge:
-        link = Link(url, is_full=False, makes_stream=False)
+        link = Link(url, is_full=False)
         try:
-            await bridge.run(link.open)
+            await bridge.run(link.open, missing="there is no such stream")
             await bridge.run(link.publish, new_id(), encode(Erasure(user, app)))
         except LostError as error:
             raise UnavailableError(str(error), may_be_kept=True) from None

@@ -5,6 +5,7 @@ next ``open`` makes a new one, to any of the servers. So there is one way to rec
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -20,6 +21,7 @@ from wsproto_tracker.cluster.checks import LEAST_REPLICAS, ask_monitor, stream_p
 from wsproto_tracker.cluster.errors import LostError, UnfitError
 from wsproto_tracker.cluster.pulling import REQUEST_S, Pulling, Received, Room, ask
 from wsproto_tracker.cluster.url import ClusterUrl
+from wsproto_tracker.protocol.ids import new_id
 
 __all__ = ["Link", "Opened"]
 
@@ -27,17 +29,22 @@ _CONNECT_S = 5.0
 _ONE_SERVER_S = 2  # of it, so that one that hangs does not take it all
 _ROUND_S = 0.1
 _PING_S = 2
+_IDENTITY = "wsproto-tracker"  # in the metadata, which a backup keeps; when it was made differs from server to server
+_MADE_ALREADY = 10058  # by another node, at the same moment
 _NO_REPLICAS = (10005, 10074)  # there are not so many servers
 _NANOSECONDS = 1_000_000_000
 
 T = TypeVar("T")
+
+# the client's protocol returns a value that asyncio complains of at the end of each TLS connection
+logging.getLogger("asyncio").addFilter(lambda record: "eof_received() has no effect" not in record.getMessage())
 
 
 @attrs.frozen
 class Opened:
     """The stream as it is when a connection is opened.
 
-    :ivar stream: what it is known by: its name, and when it was made, for another may come to have the name.
+    :ivar stream: what it is known by: its name and its own id, for another may come to have the name.
     :ivar first_sequence: of the first message that it still holds.
     :ivar last_sequence: of the last.
     :ivar unknown: servers of which it is not known whether they sync.
@@ -53,50 +60,45 @@ class Link:
     """The link of one node.
 
     :param is_full: whether what is acked has to outlive the loss of a machine (``--durability full``).
-    :param makes_stream: whether the stream is made where there is none.
     """
 
-    def __init__(self, url: ClusterUrl, *, is_full: bool, makes_stream: bool = True) -> None:
+    def __init__(self, url: ClusterUrl, *, is_full: bool) -> None:
         self._url = url
-        self._makes_stream = makes_stream
         self._is_full = is_full
         self._is_checked = False
         self._client: Client | None = None
         self._lost = asyncio.Event()
         self.room = Room()
 
-    async def open(self) -> Opened:
+    async def open(self, check: Callable[[Opened], None] = lambda _opened: None, *, missing: str = "") -> Opened:
         """Connect anew, find the stream or make it, and see that it is as it has to be.
 
+        :param check: raises ``UnfitError`` where the node does not go with it; then nothing is published.
+        :param missing: what to say where there is none, if it is not to be made.
         :raises LostError: if that is not possible now.
         :raises UnfitError: if it is not.
         """
         await self.close()
-        self._lost = asyncio.Event()
-        self._client = client = Client()
+        client, lost = Client(), asyncio.Event()
         try:
-            await asyncio.wait_for(self._connect(client), _CONNECT_S)
-            info = await self._find_stream(client)
-            found = stream_problems(info["config"], client.max_payload, self._url, is_full=self._is_full)
-            if problems := tuple(found):
-                raise UnfitError(f"the stream {self._url.stream}: {'; '.join(problems)}")
-            unknown = await self._check_sync(info) if self._is_full and not self._is_checked else ()
-            if info["state"]["last_seq"] == 0:  # a mark goes with the next one, and the stream's beginning would too
-                await self._publish(self._url.batches, b"", {api.Header.EXPECTED_LAST_SEQUENCE: "0"})
-        except APIError as error:
-            raise LostError(f"{self._url}: {error.description or error}") from None
-        except (OSError, TimeoutError, nats.errors.Error, ssl.SSLError) as error:
-            raise LostError(f"{self._url}: {str(error) or 'no server answers'}") from None
-        self._is_checked = True
-        state = info["state"]
-        return Opened(f"{self._url.stream} {info['created']}", state["first_seq"], state["last_seq"], unknown)
+            await asyncio.wait_for(self._connect(client, lost), _CONNECT_S)
+            opened = await self._look_at_stream(client, missing)
+            check(opened)
+        except BaseException as error:
+            await _close(client)
+            if isinstance(error, APIError):
+                raise LostError(f"{self._url}: {error.description or error}") from None
+            if isinstance(error, OSError | TimeoutError | nats.errors.Error):
+                raise LostError(f"{self._url}: {str(error) or 'no server answers'}") from None
+            raise
+        self._client, self._lost, self._is_checked = client, lost, True
+        return opened
 
     async def close(self) -> None:
         """Close the connection, if there is one."""
         self._lost.set()
         if self._client is not None:
-            with suppress(Exception):  # whatever it has to complain of, it is over
-                await asyncio.wait_for(self._client.close(), REQUEST_S)
+            await _close(self._client)
             self._client = None
 
     async def publish(self, message_id: str, data: bytes) -> int:
@@ -146,7 +148,7 @@ class Link:
             for one in (task, lost):
                 one.cancel()
 
-    async def _connect(self, client: Client) -> None:
+    async def _connect(self, client: Client, lost: asyncio.Event) -> None:
         url = self._url
         tls: dict[str, Any] = {}
         if url.is_tls or url.tls_ca is not None or url.tls_cert is not None:
@@ -167,25 +169,32 @@ class Link:
             password=url.password,
             user_credentials=None if url.creds is None else str(url.creds),
             error_cb=_ignore,  # whoever waits is told
-            closed_cb=self._note_lost(self._lost),
-            disconnected_cb=self._note_lost(self._lost),
+            closed_cb=_setting(lost),
+            disconnected_cb=_setting(lost),
             **tls,
         )
 
-    def _note_lost(self, lost: asyncio.Event) -> Callable[[], Coroutine[Any, Any, None]]:
-        async def note() -> None:
-            lost.set()
+    async def _look_at_stream(self, client: Client, missing: str) -> Opened:
+        info = await self._find_stream(client, missing)
+        found = stream_problems(info["config"], client.max_payload, self._url, is_full=self._is_full)
+        if problems := tuple(found):
+            raise UnfitError(f"the stream {self._url.stream}: {'; '.join(problems)}")
+        unknown = await self._check_sync(info) if self._is_full and not self._is_checked else ()
+        first, last = info["state"]["first_seq"], info["state"]["last_seq"]
+        if last == 0:  # a mark goes with the next one, and the stream's beginning would too
+            headers: dict[str, Any] = {api.Header.EXPECTED_LAST_SEQUENCE: "0"}
+            await JetStreamContext(client).publish(self._url.batches, b"", timeout=REQUEST_S, headers=headers)
+        identity = (info["config"].get("metadata") or {}).get(_IDENTITY, info["created"])
+        return Opened(f"{self._url.stream} {identity}", first, last, unknown)
 
-        return note
-
-    async def _find_stream(self, client: Client) -> dict[str, Any]:
+    async def _find_stream(self, client: Client, missing: str) -> dict[str, Any]:
         """What the servers say of the stream, which is made if there is none."""
         subject, name = "$JS.API.STREAM", self._url.stream
         try:
             return await ask(client, f"{subject}.INFO.{name}")
         except NotFoundError:
-            if not self._makes_stream:
-                raise UnfitError(f"{self._url}: there is no such stream") from None
+            if missing:
+                raise UnfitError(f"{self._url}: {missing}") from None
             if self._is_full and self._url.replicas < LEAST_REPLICAS:
                 raise UnfitError(f"{self._url}: expected replicas=3, or --durability replicated") from None
         config = {
@@ -199,6 +208,7 @@ class Link:
             "max_bytes": self._url.max_bytes,
             "duplicate_window": 120 * _NANOSECONDS,
             "allow_rollup_hdrs": True,
+            "metadata": {_IDENTITY: new_id()},
         }
         try:
             await ask(client, f"{subject}.CREATE.{name}", config)
@@ -209,7 +219,8 @@ class Link:
                     "the cluster, each with room for max_bytes; for one server, add ?replicas=1 to the URL, and say "
                     "--durability replicated"
                 ) from None
-            raise
+            if error.err_code != _MADE_ALREADY:
+                raise
         return await ask(client, f"{subject}.INFO.{name}")
 
     async def _check_sync(self, info: dict[str, Any]) -> tuple[str, ...]:
@@ -247,3 +258,15 @@ class Link:
 
 async def _ignore(_error: Exception) -> None:
     """Let nothing be printed."""
+
+
+def _setting(event: asyncio.Event) -> Callable[[], Coroutine[Any, Any, None]]:
+    async def set_() -> None:
+        event.set()
+
+    return set_
+
+
+async def _close(client: Client) -> None:
+    with suppress(Exception):  # whatever it has to complain of, it is over
+        await asyncio.wait_for(client.close(), REQUEST_S)

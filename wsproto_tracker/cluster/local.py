@@ -35,6 +35,16 @@ class Found:
     holds_others: bool = False
     damage: str = ""
 
+    @property
+    def why_not_make(self) -> str:
+        """Why the stream is not made where there is none; empty where it may be."""
+        if self.position is None:
+            return ""
+        return (
+            "there is no such stream any more, and the file of this node was built from it; restore the stream, or "
+            "name another file with --local, to begin a new one"
+        )
+
 
 def look_at(path: Path) -> Found:
     """Look at the file, all of it, before it is used; one that is not there holds nothing.
@@ -77,6 +87,12 @@ def check_position(path: Path, found: Found, opened: Opened) -> None:
         raise UnfitError(
             f"{path}: this file was built from the stream {found.position.stream}, and the stream is now {stream}; "
             "name another file with --local, to be built from this one"
+        )
+    if found.position is not None and not found.damage and found.position.sequence > opened.last_sequence:
+        raise UnfitError(
+            f"{path}: it stands at message {found.position.sequence}, and the stream ends at {opened.last_sequence}: "
+            "the stream has lost what was acked, or an older one was restored; name another file with --local, to be "
+            "built from the stream; what only this file has is still in it"
         )
     if found.position is not None and not found.damage and found.position.sequence < opened.first_sequence - 1:
         raise UnfitError(

@@ -164,8 +164,7 @@ class ClusterStore:
         while True:
             wait_s = self._pace.retry_s
             try:
-                now = await self._bridge.run(self._link.open) if opened is None else opened
-                check_position(self._path, Found(self._local.position), now)
+                now = await self._open() if opened is None else opened
                 self._inbox.begin_at(now.stream, now.first_sequence, now.last_sequence)
                 await self._bridge.run(self._link.consume, self._inbox.received + 1, self._deliver)
             except LostError as error:
@@ -176,6 +175,11 @@ class ClusterStore:
                 wait_s = _UNFIT_S
             opened = None
             await trio.sleep(wait_s)
+
+    async def _open(self) -> Opened:
+        found = Found(self._local.position)
+        check = partial(check_position, self._path, found)
+        return await self._bridge.run(self._link.open, check, missing=found.why_not_make)
 
     def _deliver(self, received: Received) -> None:
         """Take a message; called on the side of the link."""
@@ -268,8 +272,9 @@ async def open_cluster(
     async with open_bridge() as bridge:
         link = Link(url, is_full=is_full)
         try:
-            opened = await _first_opened(bridge, link, pace)
-            await _prepare(path, opened)
+            found = await trio.to_thread.run_sync(look_at, path)
+            opened = await _first_opened(bridge, link, partial(check_position, path, found), found.why_not_make, pace)
+            await _prepare(path, found, opened)
             async with open_timeline(
                 path,
                 capacity,
@@ -295,12 +300,14 @@ async def open_cluster(
                 await bridge.run(link.close)
 
 
-async def _first_opened(bridge: Bridge, link: Link, pace: Pace) -> Opened | None:
+async def _first_opened(
+    bridge: Bridge, link: Link, check: Callable[[Opened], None], missing: str, pace: Pace
+) -> Opened | None:
     """Open the link, if that is possible within the time that the start waits for it."""
     deadline = trio.current_time() + pace.start_s
     while True:
         try:
-            opened = await bridge.run(link.open)
+            opened = await bridge.run(link.open, check, missing=missing)
         except LostError as error:
             if trio.current_time() < deadline:
                 await trio.sleep(pace.retry_s)
@@ -312,11 +319,8 @@ async def _first_opened(bridge: Bridge, link: Link, pace: Pace) -> Opened | None
         return opened
 
 
-async def _prepare(path: Path, opened: Opened | None) -> None:
-    """See that the file can be used, and let go of one that is damaged, if it can be built anew."""
-    found = await trio.to_thread.run_sync(look_at, path)
-    if opened is not None:
-        check_position(path, found, opened)
+async def _prepare(path: Path, found: Found, opened: Opened | None) -> None:
+    """Let go of a file that is damaged, if it can be built anew."""
     if found.damage and opened is None:
         raise StoreError(f"{found.damage}; it is built anew when the stream can be reached")
     if found.damage:
