@@ -27,7 +27,7 @@ _TRIALS: dict[str, Callable[[Sequence[str]], int]] = {"churn": churn.main, "soak
 _QUICK = Plan(runs=1, part=0.02)
 _EPILOG = """\
 examples:
-  python -m bench                   everything, about half an hour on two cores
+  python -m bench                   everything, about three quarters of an hour on two cores
   python -m bench ingest window     some of it
   python -m bench --quick           a fiftieth of it, to see that it works: its figures mean nothing
 

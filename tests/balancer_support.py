@@ -49,6 +49,7 @@ class Balancer:
 
     port: int
     ca: Path
+    log: Path
 
     @property
     def url(self) -> str:
@@ -73,15 +74,16 @@ async def balanced(ports: Sequence[int], directory: Path) -> AsyncGenerator[Bala
     authority.cert_pem.write_to_path(ca)
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
     text = CONFIGURATION.read_text("utf-8")
+    addresses = {f"10.0.0.{number}:4242": f"127.0.0.1:{port}" for number, port in enumerate(ports, 1)}
     for old, new in {
-        "maxconn 20000": "maxconn 1000",  # a process may have only so many files open
-        "hdr Host tracker.example.org": "hdr Host localhost",  # the trackers have no key
+        "    user haproxy\n    group haproxy\n": "",
+        "    maxconn 20000\n": "    maxconn 1000\n",  # more would need more open files than may be allowed here
         "log /dev/log local0": "log stdout format raw local0",
         "bind :443 ssl": f"bind 127.0.0.1:{own} ssl",
         "/etc/haproxy/tracker.pem": str(certificate),
-        **{f"10.0.0.{number}:4242": f"127.0.0.1:{port}" for number, port in enumerate(ports, 1)},
+        **addresses,
     }.items():
-        assert old in text, old
+        assert text.count(old) == (2 if old in addresses else 1), old
         text = text.replace(old, new)
     configuration.write_text(text, "utf-8")
     with (directory / "haproxy.log").open("wb") as log:
@@ -97,7 +99,7 @@ async def balanced(ports: Sequence[int], directory: Path) -> AsyncGenerator[Bala
             while not await _is_open(own):
                 assert process.poll() is None, (directory / "haproxy.log").read_text()
                 await trio.sleep(POLL_S)
-        yield Balancer(own, ca)
+        yield Balancer(own, ca, directory / "haproxy.log")
     finally:
         process.kill()
         with trio.CancelScope(shield=True):

@@ -155,6 +155,7 @@ def haproxy(directory: Path, port: int, files: dict[str, Path]) -> tuple[list[st
     snippet = (CLUSTER / "haproxy.cfg").read_text("utf-8")
     (directory / "tracker.pem").write_bytes(files["cert"].read_bytes() + files["key"].read_bytes())
     for old, new, count in (
+        ("    user haproxy\n    group haproxy\n", "", 1),  # who may not look into the directories of tests
         ("maxconn 20000", "maxconn 1000", 1),  # a process may have only so many files open
         ("bind :443 ", f"bind 127.0.0.1:{port} ", 1),
         ("/etc/haproxy/tracker.pem", str(directory / "tracker.pem"), 1),
