@@ -15,8 +15,8 @@ __all__ = ["add_to"]
 
 _EPILOG = """\
 It is send for whole events: every line must have its id, the order of the file is kept, and at the end the server must
-have acked as many events as there are lines. Run again after an interruption, it stores nothing twice. It is for another
-server than the export came from: that would not know the ids again that it made itself.
+have acked as many events as there are lines. Run again after an interruption, it stores nothing twice. It is for
+another server than the export came from: that would not know the ids again that it made itself.
 
 examples:
   wsproto-tracker import events.jsonl.gz
