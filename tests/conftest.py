@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--events", type=int, default=20_000, help="how many events test_clients.py asks for")
     parser.addoption("--tiny-frames", type=int, default=100_000, help="how many frames test_hostile.py sends at once")
     parser.addoption("--client-runs", type=int, default=6, help="how many runs test_client_faults.py makes")
-    parser.addoption("--cluster-runs", type=int, default=3, help="how many runs test_cluster_faults.py makes")
+    parser.addoption("--cluster-runs", type=int, default=2, help="how many runs test_cluster_faults.py makes")
     parser.addoption("--cluster-seed", type=int, help="the choices of test_cluster_faults.py, as a run printed them")
     parser.addoption(
         "--seed", type=int, help="the choices of test_crash.py or test_client_faults.py, as a run printed them"

@@ -279,7 +279,7 @@ class TestProxies:
         async with behind(command, tmp_path, max_auth_failures=1000) as proxy:
             base = f"https://localhost:{proxy.port}/_tracker"
             run = await run_suite(
-                Target(proxy.url, f"{base}/events", base, f"{base}/ping", KEY, ca=str(proxy.authority), timeout_scale=3)
+                Target(proxy.url, f"{base}/events", base, f"{base}/ping", KEY, ca=str(proxy.authority), timeout_scale=2)
             )
         assert told(run, *BAD) == []
 

@@ -205,7 +205,7 @@ class TestBoth:
                 "s3cret",
                 deflate=deflate,
                 ca=str(authority),
-                timeout_scale=3,
+                timeout_scale=2,
             )
             run = await run_suite(target)
         assert told(run, *BAD) == []
