@@ -181,7 +181,7 @@ class Inbox:
                 if (outage := await one.receipt.attempted()) is not None:
                     self._on_outage(outage)
                 await one.receipt.committed()
-                outcomes = one.receipt.outcomes
+                outcomes = one.receipt.outcomes or ()
             self._on_their_way.discard(one.received.message_id)
             self.applied = one.received.sequence
             self._on_applied(one.received.message_id, dict(zip(one.numbers, outcomes, strict=True)))

@@ -136,6 +136,7 @@ class Pulling:
     async def _take(self, message: Msg) -> None:
         """Take a message, or what is said in place of one."""
         self._heard_at = asyncio.get_running_loop().time()
+        self._known -= 1
         headers = message.headers or {}
         if not message.reply and (status := headers.get("Status")):
             self._hear(status, headers.get("Description", ""))
@@ -147,9 +148,8 @@ class Pulling:
         if number.consumer != self._taken:
             self._end(f"message {self._taken} of the consumer is missing")
             return
-        self._known -= 1
-        if number.stream != self._last + 1 and not await self._is_whole():
-            self._end(f"messages after {self._last} are gone from the stream")
+        if number.stream != self._last + 1 and (why_not := await self._why_not_whole()):
+            self._end(why_not)
             return
         self._last = number.stream
         at_s = int(message.metadata.timestamp.timestamp())
@@ -161,17 +161,17 @@ class Pulling:
         if self._remaining == 0:
             self._has_ended.set()
 
-    async def _is_whole(self) -> bool:
-        """Whether the stream has discarded nothing after the last message: where one is missing, it was a mark then."""
+    async def _why_not_whole(self) -> str:
+        """What is wrong where messages after the last one were discarded; nothing where what is missing were marks."""
         if self._known < 0:
             self._known = self._waiting.pending_msgs
             try:
                 info = await ask(self._client, f"$JS.API.STREAM.INFO.{self._stream}")
             except Exception as error:
-                self._end(f"whether messages are missing is not known: {error}")
-                return False
+                return f"whether messages are missing is not known: {error}"
             self._begins_at = info["state"]["first_seq"]
-        return self._begins_at <= self._last + 1
+        is_whole = self._begins_at <= self._last + 1
+        return "" if is_whole else f"messages after {self._last} are gone from the stream"
 
     def _hear(self, status: str, description: str) -> None:
         if status == "100":

@@ -24,12 +24,11 @@ class Waiting:
     is_patient: bool
     memory_bytes: int
     place: Place | None = None
-    outcomes: Sequence[Appended] = ()
+    outcomes: Sequence[Appended] | None = None  # what became of each batch, once they are kept
     may_be_kept: bool = False  # whether it has left this process
     _attempted: trio.Event = attrs.field(factory=trio.Event, init=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
     _outage: Outage | None = attrs.field(default=None, init=False)
-    _appended: Appended | None = attrs.field(default=None, init=False)
 
     @property
     def has_ended(self) -> bool:
@@ -41,17 +40,16 @@ class Waiting:
 
     async def committed(self) -> Appended:
         await self._ended.wait()
-        if self._appended is None:
+        if self.outcomes is None:
             reason = "the store was closed" if self._outage is None else self._outage.reason
             raise UnavailableError(reason, may_be_kept=self.may_be_kept)
-        return self._appended
+        return Appended(
+            sum(appended.stored for appended in self.outcomes), sum(appended.duplicates for appended in self.outcomes)
+        )
 
     def succeed(self, *outcomes: Appended) -> None:
         """Tell that it is kept, and what became of each batch."""
         self.outcomes = outcomes
-        self._appended = Appended(
-            sum(appended.stored for appended in outcomes), sum(appended.duplicates for appended in outcomes)
-        )
         self.batches = ()  # who waits for the ack need not hold them
         self._attempted.set()
         self._ended.set()
